@@ -1,0 +1,3 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Losses, the two training stages, configuration and checkpoints."""
