@@ -1,0 +1,142 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""The model file: one TorchScript module with its metadata inside.
+
+`torch.jit.load` runs code from the file: load only models that you trust like a program.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+FORMAT_VERSION = 1
+METADATA_NAME = 'metadata.json'
+
+# What the module returns, by name (see `network.localizer.Localizer.forward`).
+OUTPUT_NAMES = (
+    'R_world_camera', 't_world_camera', 'covariance', 'confidence', 'points_world',
+    'points_camera', 'weights', 'pixels', 'reprojection_error_px', 'inlier_fraction')
+
+
+class ModelFileError(RuntimeError):
+    """A model file cannot be used; the message names the file, the reason and the remedy."""
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a model knows about itself.
+
+    Attributes:
+        scene: Name of the place that was learned.
+        image_size: Width and height in pixels of the training images. Images of the same
+            aspect ratio are accepted in any resolution.
+        K_33: Pinhole intrinsics of the training images, row by row.
+        position_min_m: Smallest x, y, z of the training cameras in the world frame.
+        position_max_m: Largest x, y, z of the training cameras in the world frame.
+        encoder: Name of the image encoder.
+        world_frame: What the labels called the world; the node's `map_frame` names it in ROS.
+        format_version: Of this file format.
+        calibration: Filled by calibration; empty means that confidence is a raw score.
+        accuracy: Train and held-out errors measured when the model was made.
+        training: How it was trained: configuration, seconds, versions.
+    """
+
+    scene: str
+    image_size: tuple[int, int]
+    K_33: tuple[tuple[float, float, float], ...]
+    position_min_m: tuple[float, float, float]
+    position_max_m: tuple[float, float, float]
+    encoder: str
+    world_frame: str = 'world'
+    format_version: int = FORMAT_VERSION
+    calibration: dict[str, Any] = field(default_factory=dict)
+    accuracy: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """Serialize to JSON with stable key order."""
+        return json.dumps(asdict(self), indent=2, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelMetadata:
+        """Parse `to_json` output; unknown keys are ignored so that newer files still open.
+
+        Raises:
+            ValueError: not JSON, a missing key, or a newer format version.
+        """
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError('metadata is not a JSON object')
+        version = values.get('format_version')
+        if not isinstance(version, int) or version > FORMAT_VERSION:
+            raise ValueError(f'format version {version!r}, this program reads up to '
+                             f'{FORMAT_VERSION}: update implicit_relocalizer')
+        known = {f.name for f in fields(cls)}
+        chosen = {key: value for key, value in values.items() if key in known}
+        for key in ('image_size', 'position_min_m', 'position_max_m'):
+            if key in chosen:
+                chosen[key] = tuple(chosen[key])
+        if 'K_33' in chosen:
+            chosen['K_33'] = tuple(tuple(row) for row in chosen['K_33'])
+        try:
+            return cls(**chosen)
+        except TypeError as error:
+            raise ValueError(f'metadata is incomplete: {error}') from None
+
+
+def save_model(module: torch.jit.ScriptModule, path: Path, metadata: ModelMetadata) -> None:
+    """Write the module and its metadata as one file; a crash leaves the old file whole."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    torch.jit.save(module, str(partial), _extra_files={METADATA_NAME: metadata.to_json()})
+    partial.replace(path)
+
+
+def load_model(path: Path, device: torch.device | str = 'cpu',
+               ) -> tuple[torch.jit.ScriptModule, ModelMetadata]:
+    """Load a model file onto a device.
+
+    Raises:
+        ModelFileError: missing, not a model file, from a newer version, or the device is absent.
+    """
+    path = Path(path)
+    metadata = read_metadata(path)
+    try:
+        module = torch.jit.load(str(path), map_location=device)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelFileError(f'{path}: cannot be loaded on {device}: {reason}') from error
+    module.eval()
+    return module, metadata
+
+
+def read_metadata(path: Path) -> ModelMetadata:
+    """Read a model file's metadata without running any of its code.
+
+    Raises:
+        ModelFileError: missing or not a model file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f'{path}: no such model file; make one with '
+                             f'`implicit-relocalizer train SCENE --output RUN`')
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [n for n in archive.namelist() if n.endswith('/extra/' + METADATA_NAME)]
+            text = archive.read(names[0]).decode()
+        return ModelMetadata.from_json(text)
+    except zipfile.BadZipFile:
+        raise ModelFileError(f'{path}: not a TorchScript file, or cut off while copying '
+                             f'({path.stat().st_size} bytes)') from None
+    except IndexError:
+        raise ModelFileError(f'{path}: a TorchScript file without our metadata; export it with '
+                             f'`implicit-relocalizer train`') from None
+    except (ValueError, KeyError) as error:
+        raise ModelFileError(f'{path}: {error}') from None
