@@ -1,0 +1,142 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Pose hypotheses from four points each, solved and scored as one batch.
+
+The random numbers come in as an argument, so that the same image gives the same pose.
+"""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor
+
+from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+
+
+def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
+    """Indices of points drawn in proportion to their weights, by the inverse of the CDF.
+
+    A point of weight zero is never drawn unless all are zero, when every point is as likely as
+    another. Negative and non-finite weights count as zero.
+
+    Args:
+        weights_bn: Weights of any scale.
+        uniforms_h4: Numbers in [0, 1), shared by the batch.
+
+    Returns:
+        indices_bh4, int64.
+    """
+    # In float64 the cumulative sum, and with it the draw, is the same on every device.
+    weights_bn = torch.nan_to_num(weights_bn.detach().double(), 0.0, 0.0, 0.0).clamp(min=0.0)
+    empty_b1 = weights_bn.sum(-1, keepdim=True) <= 0
+    cumulative_bn = torch.where(empty_b1, torch.ones_like(weights_bn), weights_bn).cumsum(-1)
+    total_b1 = cumulative_bn[:, -1:].contiguous()
+    levels_bm = total_b1 * uniforms_h4.double().reshape(1, -1)
+    indices_bm = torch.searchsorted(cumulative_bn, levels_bm, right=True)
+    last_b1 = torch.searchsorted(cumulative_bn, total_b1)
+    return torch.minimum(indices_bm, last_b1).unflatten(-1, list(uniforms_h4.shape))
+
+
+def four_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
+                          indices_bh4: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """One pose T_world_camera for each four points, by unweighted Kabsch.
+
+    Args:
+        points_camera_bn3: Points in metres, camera frame.
+        points_world_bn3: The same points in metres, world frame.
+        indices_bh4: Which four points make each of the H hypotheses.
+
+    Returns:
+        (R_world_camera_bh33, t_world_camera_bh3, degenerate_bh).
+    """
+    B, H = indices_bh4.shape[0], indices_bh4.shape[1]
+    index_bm3 = indices_bh4.reshape(B, -1, 1).expand(-1, -1, 3)
+    source_bh43 = points_camera_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
+    target_bh43 = points_world_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
+    return weighted_kabsch(source_bh43, target_bh43, torch.ones_like(source_bh43[..., 0]))
+
+
+def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
+                        points_world_bn3: Tensor, pixels_bn2: Tensor, K_b33: Tensor,
+                        min_depth_m: float = 0.1, behind_px: float = 1e6) -> Tensor:
+    """Distances in pixels between where each pose sees the world points and where they were seen.
+
+    Args:
+        R_world_camera_bh33: Orientations of H candidate poses.
+        t_world_camera_bh3: Their positions in metres, world frame.
+        points_world_bn3: Points in metres, world frame.
+        pixels_bn2: Where the image shows them.
+        K_b33: Intrinsics.
+        min_depth_m: Points nearer than this, or behind the camera, get the error behind_px.
+        behind_px: A large finite number.
+
+    Returns:
+        errors_bhn in pixels.
+    """
+    B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
+    # Near their own centre float32 keeps coordinates of a large map accurate.
+    centre_b13 = points_world_bn3.detach().mean(1, keepdim=True)
+    P_bh33 = K_b33.unsqueeze(1) @ R_world_camera_bh33.transpose(-1, -2)
+    offset_bh31 = P_bh33 @ (centre_b13 - t_world_camera_bh3).unsqueeze(-1)
+    uvz_bmn = torch.baddbmm(offset_bh31.reshape(B, H * 3, 1), P_bh33.reshape(B, H * 3, 3),
+                            (points_world_bn3 - centre_b13).transpose(1, 2))
+    u_bhn, v_bhn, z_bhn = uvz_bmn.reshape(B, H, 3, -1).unbind(2)
+    per_depth_bhn = z_bhn.clamp(min=min_depth_m).reciprocal()
+    du_bhn = u_bhn * per_depth_bhn - pixels_bn2[:, None, :, 0]
+    dv_bhn = v_bhn * per_depth_bhn - pixels_bn2[:, None, :, 1]
+    # The 1e-12 keeps the gradient of the root finite at zero error.
+    errors_bhn = (du_bhn * du_bhn + dv_bhn * dv_bhn + 1e-12).sqrt()
+    return errors_bhn.masked_fill(z_bhn < min_depth_m, behind_px)
+
+
+def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float) -> Tensor:
+    """Weighted share of soft inliers: sum w sigmoid(5 (1 - error / threshold)) / sum w.
+
+    Args:
+        errors_bhn: Reprojection errors in pixels.
+        weights_bn: Non-negative weights; if all are zero, every point counts the same.
+        threshold_px: The error at which a point counts half.
+
+    Returns:
+        scores_bh in [0, 1).
+    """
+    total_b1 = weights_bn.sum(-1, keepdim=True)
+    weights_bn = torch.where(total_b1 > 0, weights_bn, torch.ones_like(weights_bn))
+    shares_bn1 = (weights_bn / weights_bn.sum(-1, keepdim=True)).unsqueeze(-1)
+    return (torch.sigmoid(5 - errors_bhn * (5 / threshold_px)) @ shares_bn1).squeeze(-1)
+
+
+def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,
+                      scores_bh: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """(R_b33, t_b3, score_b) of the best score; degenerate ones only where all are."""
+    best_b = (scores_bh - 2 * degenerate_bh.to(scores_bh.dtype)).argmax(1)
+    batch_b = torch.arange(best_b.shape[0], device=best_b.device)
+    return R_bh33[batch_b, best_b], t_bh3[batch_b, best_b], scores_bh[batch_b, best_b]
+
+
+def best_hypothesis(points_camera_bn3: Tensor, points_world_bn3: Tensor, pixels_bn2: Tensor,
+                    K_b33: Tensor, weights_bn: Tensor, uniforms_h4: Tensor,
+                    threshold_px: float = 10.0,
+                    min_depth_m: float = 0.1) -> Tuple[Tensor, Tensor, Tensor]:
+    """The best of H four-point hypotheses drawn by weight.
+
+    Args:
+        points_camera_bn3: Points in metres, camera frame.
+        points_world_bn3: The same points in metres, world frame.
+        pixels_bn2: Where the image shows them.
+        K_b33: Intrinsics.
+        weights_bn: Non-negative weights.
+        uniforms_h4: Random numbers in [0, 1), four for each hypothesis.
+        threshold_px: Reprojection error at which a point counts as half an inlier.
+        min_depth_m: Nearer points are outliers.
+
+    Returns:
+        (R_world_camera_b33, t_world_camera_b3, score_b), the score in [0, 1).
+    """
+    indices_bh4 = sample_indices(weights_bn, uniforms_h4)
+    R_bh33, t_bh3, degenerate_bh = four_point_hypotheses(
+        points_camera_bn3, points_world_bn3, indices_bh4)
+    errors_bhn = reprojection_errors(
+        R_bh33, t_bh3, points_world_bn3, pixels_bn2, K_b33, min_depth_m)
+    scores_bh = score_hypotheses(errors_bhn, weights_bn, threshold_px)
+    return select_hypothesis(R_bh33, t_bh3, degenerate_bh, scores_bh)
