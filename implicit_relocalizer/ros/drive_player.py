@@ -43,7 +43,7 @@ from implicit_relocalizer.ros.drive_recorder import (
 
 CAMERA_FRAME = 'camera_optical_frame'
 REFERENCE_TOPIC = '/reference/pose'
-REFERENCE_FRAME = 'world'
+MAP_FRAME = 'map'  # of the reference where no answer names another
 
 _logger = logging.getLogger(__name__)
 CameraMessages = tuple[Image, CameraInfo]
@@ -116,14 +116,17 @@ def play_and_record(frames: Sequence[Frame], output: Path, rate_hz: float = 10.0
         _wait_for_node(player, recorder, patience_s)
         _logger.info('playing %d frames at %g Hz', len(frames), rate_hz)
         sent = player.play([frame.name for frame in frames], camera, rate_hz)
-        stamps = {frame.stamp_ns for frame in sent}
-        _wait_until(lambda: stamps <= {pose.stamp_ns for pose in recorder.poses()}, last_answer_s)
+        _wait_until(lambda: _is_answered(sent, recorder), last_answer_s)
     finally:
         executor.shutdown()
         thread.join()
-    observations = DriveObservations(CAMERA_FRAME, sent, recorder.poses(), recorder.transforms())
+    poses = recorder.poses()
+    observations = DriveObservations(CAMERA_FRAME, sent, poses, recorder.transforms())
     observations.save(output / 'observations.json')
-    write_bag(output / 'bag', [*recorder.messages, *_sent_messages(frames, camera, sent)])
+    # In the frame of the answers, so that RViz shows both.
+    map_frame = poses[0].parent if poses else MAP_FRAME
+    write_bag(output / 'bag',
+              [*recorder.messages, *_sent_messages(frames, camera, sent, map_frame)])
     player.destroy_node()
     recorder.destroy_node()
     return observations
@@ -143,10 +146,10 @@ def make_camera_messages(frame: Frame) -> CameraMessages:
     return image, info
 
 
-def make_reference_pose(frame: Frame) -> PoseStamped:
+def make_reference_pose(frame: Frame, map_frame: str) -> PoseStamped:
     """The true camera pose, unstamped."""
     message = PoseStamped()
-    message.header.frame_id = REFERENCE_FRAME
+    message.header.frame_id = map_frame
     position, rotation = message.pose.position, message.pose.orientation
     position.x, position.y, position.z = frame.T_world_camera[:3, 3].tolist()
     quaternion_xyzw = Rotation.from_matrix(frame.T_world_camera[:3, :3]).as_quat()
@@ -196,6 +199,13 @@ def _wait_for_node(player: DrivePlayer, recorder: DriveRecorder, patience_s: flo
                           f'is it running, active, and in the same ROS_DOMAIN_ID?')
 
 
+def _is_answered(sent: Sequence[SentFrame], recorder: DriveRecorder) -> bool:
+    # A transform may arrive after its pose: they are different topics.
+    wanted = {frame.stamp_ns for frame in sent}
+    return (wanted <= {pose.stamp_ns for pose in recorder.poses()}
+            and wanted <= {transform.stamp_ns for transform in recorder.transforms()})
+
+
 def _wait_until(condition: Callable[[], bool], patience_s: float) -> bool:
     deadline_s = time.monotonic() + patience_s
     while not condition():
@@ -213,10 +223,10 @@ def _spin(executor: SingleThreadedExecutor) -> None:
 
 
 def _sent_messages(frames: Sequence[Frame], camera: Sequence[CameraMessages],
-                   sent: Sequence[SentFrame]) -> list[RecordedMessage]:
+                   sent: Sequence[SentFrame], map_frame: str) -> list[RecordedMessage]:
     records = []
     for frame, (image, info), send in zip(frames, camera, sent, strict=True):
-        reference = make_reference_pose(frame)
+        reference = make_reference_pose(frame, map_frame)
         reference.header.stamp = image.header.stamp
         records += [RecordedMessage(topic, ros_type_name(type(message)), send.sent_ns,
                                     serialize_message(message))
