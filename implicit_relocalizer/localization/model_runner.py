@@ -1,0 +1,113 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""A loaded model that answers with pose estimates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from implicit_relocalizer.localization.estimate import PoseEstimate
+from implicit_relocalizer.localization.rejection import NoPoseError, Reason
+from implicit_relocalizer.network.model_file import (
+    OUTPUT_NAMES,
+    ModelFileError,
+    ModelMetadata,
+    load_model,
+)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device that 'auto', 'cpu' or 'cuda' stands for on this machine.
+
+    Raises:
+        ModelFileError: 'cuda' where torch sees no such device.
+    """
+    available = torch.cuda.is_available()
+    if name == 'cuda' and not available:
+        raise ModelFileError('device is cuda, but torch finds no CUDA device here; use auto or '
+                             'cpu, or install a driver and a torch built for it')
+    return torch.device('cuda' if available and name in ('auto', 'cuda') else 'cpu')
+
+
+def limit_threads(num_threads: int) -> None:
+    """Let torch use so many CPU threads; 0 leaves the choice to torch."""
+    if num_threads > 0:
+        torch.set_num_threads(num_threads)
+
+
+def describe_accuracy(metadata: ModelMetadata) -> str:
+    """One line about the errors that were measured when the model was made."""
+    if not metadata.accuracy:
+        return 'the file says nothing about its accuracy'
+    return f'measured when it was made: {json.dumps(metadata.accuracy)}'
+
+
+class ModelRunner:
+    """Runs one model file on one device, one image at a time.
+
+    Attributes:
+        metadata: What the model file says about itself.
+        device: Where it runs.
+    """
+
+    def __init__(self, path: Path, device: torch.device) -> None:
+        """Load the model.
+
+        Raises:
+            ModelFileError: the file cannot be used.
+        """
+        self.path = path
+        self.device = device
+        self._module, self.metadata = load_model(path, device)
+
+    @torch.inference_mode()
+    def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64]) -> PoseEstimate:
+        """Estimate the camera's pose.
+
+        Args:
+            image_hw3: RGB image, contiguous.
+            K_33: Its intrinsics, pixel centres at integers.
+
+        Raises:
+            NoPoseError: the model failed on this image.
+        """
+        image = torch.from_numpy(image_hw3).to(self.device)
+        K = torch.from_numpy(K_33).to(self.device, torch.float32)
+        try:
+            outputs = self._module(image, K)
+            R, t, covariance, confidence, inliers = (
+                outputs[name].double().cpu().numpy() for name in (
+                    'R_world_camera', 't_world_camera', 'covariance', 'confidence',
+                    'inlier_fraction'))
+        except RuntimeError as error:
+            # TorchScript puts the reason last, under the trace of its own sources.
+            reason = str(error).strip().splitlines()[-1]
+            raise NoPoseError(Reason.MODEL, f'the model failed on this image: {reason}') from error
+        return PoseEstimate(R, t, covariance, float(confidence), float(inliers))
+
+    def warm_up(self, calls: int = 3) -> None:
+        """Call the model at the training resolution, so that no real image waits.
+
+        TorchScript profiles and compiles during its first calls, which are up to a hundred
+        times slower than the later ones.
+
+        Raises:
+            ModelFileError: the model fails, or lacks an output.
+        """
+        width, height = self.metadata.image_size
+        # Noise: an image of one colour has no gradients, and may take another path.
+        image_hw3 = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+        K_33 = np.asarray(self.metadata.K_33, np.float64)
+        try:
+            for _ in range(calls):
+                self.locate(image_hw3, K_33)
+        except NoPoseError as error:
+            raise ModelFileError(f'{self.path}: {error}') from error
+        except KeyError as error:
+            raise ModelFileError(f'{self.path}: has no output {error}, needs '
+                                 f'{", ".join(OUTPUT_NAMES)}') from error

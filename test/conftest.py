@@ -1,0 +1,112 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Shared fixtures: data beside the checkout, processes in a private DDS domain."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / 'shared' / 'data'
+
+# Read by the middleware when a context starts, in this process and in those it starts.
+os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+@pytest.fixture(scope='session')
+def repository() -> Path:
+    """The root of the checkout."""
+    return ROOT
+
+
+@pytest.fixture(scope='session')
+def two_rooms() -> Path:
+    """The real scene of two rooms."""
+    folder = SHARED_DATA / 'two_rooms'
+    if not folder.is_dir():
+        pytest.skip(f'needs the scene {folder}, which is not part of the repository')
+    return folder
+
+
+@pytest.fixture(scope='module')
+def ros_domain_id(request: pytest.FixtureRequest) -> int:
+    """A DDS domain (70 to 79) of the test file and of the pytest-xdist worker that runs it."""
+    worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    modules = sorted(path.name for path in (ROOT / 'test').glob('test_*.py'))
+    return 70 + (2 * modules.index(request.path.name) + worker) % 10
+
+
+class Process:
+    """A program whose output is kept and whose lines can be waited for."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], log: Path) -> None:
+        self._log = log
+        with log.open('w') as file:
+            self._process = subprocess.Popen(command, env=environment, stdout=file,
+                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+
+    def output(self) -> str:
+        """Everything written so far."""
+        return self._log.read_text(errors='replace')
+
+    def wait_for(self, text: str, timeout_s: float = 60.0) -> str:
+        """Wait until the output holds a text and return the output."""
+        end_s = time.monotonic() + timeout_s
+        while text not in self.output():
+            assert self._process.poll() is None, f'ended without {text!r}:\n{self.output()}'
+            assert time.monotonic() < end_s, f'no {text!r} in {timeout_s} s:\n{self.output()}'
+            time.sleep(0.02)
+        return self.output()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, timeout_s: float = 60.0) -> int:
+        """Wait for the end and return the exit code."""
+        return self._process.wait(timeout_s)
+
+    def end(self) -> None:
+        """End the program, come what may."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+
+@pytest.fixture(scope='module')
+def spawn(tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int,
+          ) -> Iterator[Callable[[list[str]], Process]]:
+    """Starts programs in the test file's DDS domain and ends them all afterwards."""
+    folder = tmp_path_factory.mktemp('processes')
+    environment = {key: value for key, value in os.environ.items()
+                   if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER', 'RCUTILS_LOGGING_USE_STDOUT')}
+    environment.update(ROS_DOMAIN_ID=str(ros_domain_id), ROS_LOG_DIR=str(folder / 'ros'),
+                       RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
+    started: list[Process] = []
+
+    def start(command: list[str]) -> Process:
+        process = Process(command, environment, folder / f'{len(started)}.log')
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.end()
+
+
+@pytest.fixture(scope='session')
+def relocalizer_command() -> list[str]:
+    """The installed console script, or what it does where only the checkout is on the path."""
+    script = Path(sys.executable).parent / 'relocalizer'
+    if script.is_file():
+        return [str(script)]
+    return [sys.executable, '-c',
+            'import sys; from implicit_relocalizer.ros.node import main; sys.exit(main())']
