@@ -87,7 +87,7 @@ def spawn(tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int,
     """Starts programs in the test file's DDS domain and ends them all afterwards."""
     folder = tmp_path_factory.mktemp('processes')
     environment = {key: value for key, value in os.environ.items()
-                   if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER', 'RCUTILS_LOGGING_USE_STDOUT')}
+                   if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER')}
     environment.update(ROS_DOMAIN_ID=str(ros_domain_id), ROS_LOG_DIR=str(folder / 'ros'),
                        RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
     started: list[Process] = []

@@ -61,7 +61,7 @@ def test_unusable_calibrations_are_refused_with_the_values(calibration, size, re
 def test_a_model_takes_scaled_images_but_no_other_shape():
     check_aspect((1080, 720), (540, 360))
     check_aspect((161, 107), (540, 360))  # rounded to whole pixels
-    with pytest.raises(NoPoseError, match='640x480.*540x360'):
+    with pytest.raises(NoPoseError, match=r'640x480.*540x360'):
         check_aspect((640, 480), (540, 360))
 
 
