@@ -50,8 +50,7 @@ def foreign_ament_prefixes() -> list[str]:
 
 
 def foreign_packages() -> dict[str, str]:
-    """Importable packages of the overlay's names that the overlay did not install: name -> place.
-    """
+    """Where packages of the overlay's names come from, if not from the overlay."""
     own_folders = {Path(sysconfig.get_path(key)).resolve() for key in ('purelib', 'platlib')}
     distributions = packages_distributions()
     foreign = {}

@@ -76,8 +76,10 @@ def find_build_tools() -> tuple[str, str]:
     Raises:
         OverlayError: A compiler, Python's headers, cmake, ninja or a message wheel is missing.
     """
-    for language, variable, names in (('C', 'CC', ('cc', 'gcc', 'clang')),
-                                      ('C++', 'CXX', ('c++', 'g++', 'clang++'))):
+    for language, variable, names in (
+        ('C', 'CC', ('cc', 'gcc', 'clang')),
+        ('C++', 'CXX', ('c++', 'g++', 'clang++')),
+    ):
         chosen = os.environ.get(variable)
         if not any(map(_find_program, [chosen.split()[0]] if chosen else names)):
             raise OverlayError(

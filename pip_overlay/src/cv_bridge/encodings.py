@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from rosbags.image import ImageError
-from rosbags.image.image import Format, convert_color, to_cvtype
+from rosbags.image.image import CONVERSIONS, Format, to_cvtype
 
 Image = NDArray
 
@@ -64,11 +64,13 @@ def convert_encoding(image: Image, source_name: str, target_name: str) -> Image:
     source, target = parse_encoding(source_name), parse_encoding(target_name)
     _refuse_unless_convertible(source, target)
     if Format.GENERIC not in (source.format, target.format) and source.format != target.format:
-        # Same depth on both sides: the depth is changed below, in cv_bridge's way.
-        name_at_source_depth = target.name.removesuffix(str(target.bits)) + str(source.bits)
+        # Not rosbags' convert_color: it takes OpenCV's code 0, which adds alpha, for no code,
+        # and leaves images that were scaled to 16 bits in floating point.
+        code = CONVERSIONS[source.format, target.format]
+        assert code is not None, 'different formats have a code'
         try:
-            image = convert_color(image, source.name, name_at_source_depth)
-        except (ImageError, cv2.error) as error:
+            image = cv2.cvtColor(image, code)
+        except cv2.error as error:
             raise CvBridgeError(
                 f'Conversion from [{source_name}] to [{target_name}] failed: {error}'
             ) from error

@@ -18,7 +18,6 @@ from tf2_py.rigid_transform import RigidTransform
 from tf2_py.time_cache import StampedLink, format_time
 
 DEFAULT_CACHE_TIME_NS = 10 * 10**9
-QUATERNION_NORMALIZATION_TOLERANCE = 10e-3
 NANOSECONDS = 10**9
 
 
@@ -251,10 +250,10 @@ def _link_problem(child: str, link: StampedLink) -> str:
         return 'TF_NO_CHILD_FRAME_ID'
     if not link.parent:
         return 'TF_NO_FRAME_ID'
-    if any(map(math.isnan, link.translation + link.rotation)):
+    if any(map(math.isnan, link.translation)) or not all(map(math.isfinite, link.rotation)):
         return 'TF_NAN_INPUT'
-    squared_norm = sum(value * value for value in link.rotation)
-    if abs(squared_norm - 1.0) >= QUATERNION_NORMALIZATION_TOLERANCE:
+    # tf2 normalizes every other quaternion, however long, before it looks at its length.
+    if not any(link.rotation):
         return 'TF_DENORMALIZED_QUATERNION'
     return ''
 

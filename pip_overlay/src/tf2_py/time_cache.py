@@ -103,6 +103,8 @@ class TimeCache:
                 f'{format_time(time_ns)} but the earliest data is at time '
                 f'{format_time(self.oldest_stamp_ns)}'
             )
+        if time_ns == self.oldest_stamp_ns:
+            return LinkSample(self._links[0])
         newer_index = bisect_right(self._links, time_ns, key=_stamp_ns)
         older, newer = self._links[newer_index - 1], self._links[newer_index]
         fraction = (time_ns - older.stamp_ns) / (newer.stamp_ns - older.stamp_ns)

@@ -32,11 +32,8 @@ class StaticTransformBroadcaster:
         self.pub_tf = node.create_publisher(TFMessage, '/tf_static', qos)
         self._transform_by_child: dict[str, TransformStamped] = {}
 
-    def sendTransform(
-        self, transform: TransformStamped | Iterable[TransformStamped]
-    ) -> None:
-        """Sends the given transforms with all earlier ones; a child's newest replaces its older.
-        """
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
+        """Sends these with all earlier transforms; a child's new one replaces its old one."""
         for stamped in as_list(transform):
             self._transform_by_child[stamped.child_frame_id] = stamped
         self.pub_tf.publish(TFMessage(transforms=list(self._transform_by_child.values())))

@@ -25,9 +25,7 @@ class TransformBroadcaster:
             TFMessage, '/tf', QoSProfile(depth=100) if qos is None else qos
         )
 
-    def sendTransform(
-        self, transform: TransformStamped | Iterable[TransformStamped]
-    ) -> None:
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         """Sends one transform, or several in one message."""
         self.pub_tf.publish(TFMessage(transforms=as_list(transform)))
 

@@ -9,6 +9,7 @@ in the order of the angles; by default 'sxyz', roll, pitch and yaw. Everything o
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Union
 
@@ -91,9 +92,12 @@ def euler_matrix(ai: float, aj: float, ak: float, axes: str = 'sxyz') -> Matrix:
 
 
 def euler_from_matrix(matrix: ArrayLike, axes: str = 'sxyz') -> tuple[float, float, float]:
-    """Three angles in radians of the rotation in a matrix of 3x3 or 4x4."""
+    """Three angles in radians of the rotation in a matrix of 3x3 or 4x4; one triple of many."""
     rotation = Rotation.from_matrix(np.asarray(matrix)[:3, :3])
-    return tuple(rotation.as_euler(_scipy_axes(axes)).tolist())
+    with warnings.catch_warnings():
+        # At gimbal lock one angle is free; callers of the real package are not warned of it.
+        warnings.filterwarnings('ignore', 'Gimbal lock detected', UserWarning)
+        return tuple(rotation.as_euler(_scipy_axes(axes)).tolist())
 
 
 def quaternion_from_euler(ai: float, aj: float, ak: float, axes: str = 'sxyz') -> Quaternion:
@@ -144,7 +148,7 @@ def quaternion_slerp(
     q0, q1 = (np.array(q, dtype=np.float64) / np.linalg.norm(q) for q in (quat0, quat1))
     if shortestpath and 0.0 < fraction < 1.0 and q0 @ q1 < 0.0:
         q1 = -q1
-    return geometric_slerp(q0, q1, fraction)
+    return geometric_slerp(q0, q1, fraction).reshape(4)
 
 
 def _scipy_axes(axes: str) -> str:
