@@ -11,6 +11,8 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+from implicit_relocalizer.geometry.precision import matmul
+
 
 def unproject(pixels_bn2: Tensor, K_b33: Tensor) -> Tensor:
     """Rays through pixels: K^-1 [u, v, 1].
@@ -45,20 +47,20 @@ def project(points_camera_bn3: Tensor, K_b33: Tensor,
     """
     depth_bn = points_camera_bn3[..., 2]
     plane_bn2 = points_camera_bn3[..., :2] / depth_bn.clamp(min=min_depth_m).unsqueeze(-1)
-    pixels_bn2 = plane_bn2 @ K_b33[..., :2, :2].transpose(-1, -2) + K_b33[..., None, :2, 2]
-    return pixels_bn2, depth_bn
+    pixels_bn2 = matmul(plane_bn2, K_b33[..., :2, :2].transpose(-1, -2))
+    return pixels_bn2 + K_b33[..., None, :2, 2], depth_bn
 
 
 def resize_intrinsics(K_b33: Tensor, scale_x: float, scale_y: float) -> Tensor:
     """Intrinsics of the image resized by (scale_x, scale_y): f' = f s, c' = (c + 0.5) s - 0.5."""
-    return _image_map(K_b33, scale_x, scale_y, 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5) @ K_b33
+    return _image_map(K_b33, scale_x, scale_y, 0.5 * scale_x - 0.5, 0.5 * scale_y - 0.5)
 
 
 def crop_intrinsics(K_b33: Tensor, left_px: float, top_px: float) -> Tensor:
     """Intrinsics of the crop whose pixel (0, 0) was pixel (left_px, top_px)."""
-    return _image_map(K_b33, 1.0, 1.0, -left_px, -top_px) @ K_b33
+    return _image_map(K_b33, 1.0, 1.0, -left_px, -top_px)
 
 
-def _image_map(like: Tensor, scale_x: float, scale_y: float, x_px: float, y_px: float) -> Tensor:
+def _image_map(K_b33: Tensor, scale_x: float, scale_y: float, x_px: float, y_px: float) -> Tensor:
     rows = [[scale_x, 0.0, x_px], [0.0, scale_y, y_px], [0.0, 0.0, 1.0]]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device)
+    return matmul(torch.tensor(rows, dtype=K_b33.dtype, device=K_b33.device), K_b33)

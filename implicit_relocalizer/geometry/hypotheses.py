@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.geometry.precision import matmul
 
 
 def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
@@ -76,10 +77,11 @@ def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
     B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
     # Near their own centre float32 keeps coordinates of a large map accurate.
     centre_b13 = points_world_bn3.detach().nan_to_num(0.0, 0.0, 0.0).mean(1, keepdim=True)
-    P_bh33 = K_b33.unsqueeze(1) @ R_world_camera_bh33.transpose(-1, -2)
-    offset_bh31 = P_bh33 @ (centre_b13 - t_world_camera_bh3).unsqueeze(-1)
-    uvz_bmn = torch.baddbmm(offset_bh31.reshape(B, H * 3, 1), P_bh33.reshape(B, H * 3, 3),
-                            (points_world_bn3 - centre_b13).transpose(1, 2))
+    P_bh33 = matmul(K_b33.unsqueeze(1), R_world_camera_bh33.transpose(-1, -2))
+    offset_bh31 = matmul(P_bh33, (centre_b13 - t_world_camera_bh3).unsqueeze(-1))
+    P_bm4 = torch.cat([P_bh33, offset_bh31], dim=-1).reshape(B, H * 3, 4)
+    points_bn4 = torch.nn.functional.pad(points_world_bn3 - centre_b13, [0, 1], value=1.0)
+    uvz_bmn = matmul(P_bm4, points_bn4.transpose(1, 2))
     u_bhn, v_bhn, z_bhn = uvz_bmn.reshape(B, H, 3, -1).unbind(2)
     # H x N numbers are many: the in-place steps halve the time, and touch only what this
     # function made and no derivative needs.
@@ -110,7 +112,7 @@ def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float
     weights_bn = torch.where(total_b1 > 0, weights_bn, torch.ones_like(weights_bn))
     shares_bn1 = (weights_bn / weights_bn.sum(-1, keepdim=True)).unsqueeze(-1)
     inlier_bhn = (errors_bhn * (-5 / threshold_px)).add_(5.0).sigmoid_()
-    return (inlier_bhn @ shares_bn1).squeeze(-1)
+    return matmul(inlier_bhn, shares_bn1).squeeze(-1)
 
 
 def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,

@@ -7,7 +7,8 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.geometry.rigid import skew, vee
+from implicit_relocalizer.geometry.precision import matmul
+from implicit_relocalizer.geometry.rigid import rotate, skew, vee
 
 
 def weighted_kabsch(source_bn3: Tensor, target_bn3: Tensor,
@@ -53,7 +54,7 @@ def weighted_kabsch(source_bn3: Tensor, target_bn3: Tensor,
     target_mean_b13 = (weights_bn1 * target_bn3).sum(-2, keepdim=True)
     source_bn3 = source_bn3 - source_mean_b13
     weighted_target_bn3 = weights_bn1 * (target_bn3 - target_mean_b13)
-    H_b33 = weighted_target_bn3.transpose(-1, -2) @ source_bn3
+    H_b33 = matmul(weighted_target_bn3.transpose(-1, -2), source_bn3)
 
     # Coordinates carry a rounding error of eps times their size: what that error alone could
     # have produced says nothing about the rotation.
@@ -61,10 +62,9 @@ def weighted_kabsch(source_bn3: Tensor, target_bn3: Tensor,
     noise_b = 16 * eps * eps * (_size(source_mean_b13) * _size(target_mean_b13))
     R_b33, inverse_b33, degenerate_b = _optimal_rotation(H_b33.detach(), noise_b, 100 * eps)
     if torch.is_grad_enabled():
-        M_b33 = R_b33.transpose(-1, -2) @ H_b33
-        omega_b3 = (inverse_b33 @ vee(M_b33).unsqueeze(-1)).squeeze(-1)
-        R_b33 = R_b33 + R_b33 @ skew(omega_b3 - omega_b3.detach())
-    t_b3 = (target_mean_b13 - source_mean_b13 @ R_b33.transpose(-1, -2)).squeeze(-2)
+        omega_b3 = rotate(inverse_b33, vee(matmul(R_b33.transpose(-1, -2), H_b33)))
+        R_b33 = R_b33 + matmul(R_b33, skew(omega_b3 - omega_b3.detach()))
+    t_b3 = target_mean_b13.squeeze(-2) - rotate(R_b33, source_mean_b13.squeeze(-2))
     return R_b33, t_b3, degenerate_b
 
 
@@ -75,14 +75,14 @@ def _optimal_rotation(H_b33: Tensor, noise_b: Tensor,
     mirrored_b = torch.linalg.det(U_b33) * torch.linalg.det(Vt_b33) < 0
     sign_b = torch.where(mirrored_b, -torch.ones_like(S_b3[..., 0]), torch.ones_like(S_b3[..., 0]))
     signs_b3 = torch.stack([torch.ones_like(sign_b), torch.ones_like(sign_b), sign_b], dim=-1)
-    R_b33 = (U_b33 * signs_b3.unsqueeze(-2)) @ Vt_b33
+    R_b33 = matmul(U_b33 * signs_b3.unsqueeze(-2), Vt_b33)
     signed_b3 = S_b3 * signs_b3
     stiffness_b3 = signed_b3.sum(-1, keepdim=True) - signed_b3
     floor_b = tolerance * S_b3[..., 0] + noise_b
     open_b3 = stiffness_b3 <= floor_b.unsqueeze(-1)
     compliance_b3 = torch.where(open_b3, torch.zeros_like(S_b3),
                                 1 / torch.where(open_b3, torch.ones_like(S_b3), stiffness_b3))
-    inverse_b33 = (Vt_b33.transpose(-1, -2) * compliance_b3.unsqueeze(-2)) @ Vt_b33
+    inverse_b33 = matmul(Vt_b33.transpose(-1, -2) * compliance_b3.unsqueeze(-2), Vt_b33)
     eye = torch.eye(3, dtype=H_b33.dtype, device=H_b33.device)
     R_b33 = torch.where((S_b3[..., 0] <= noise_b)[..., None, None], eye, R_b33)
     return R_b33, inverse_b33, open_b3[..., 0]

@@ -7,6 +7,8 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+from implicit_relocalizer.geometry.precision import matmul
+
 
 def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_world_bn3: Tensor,
                 pixels_bn2: Tensor, K_b33: Tensor, weights_bn: Tensor, iterations: int = 12,
@@ -49,7 +51,7 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     points_b4n = points_b4n.transpose(1, 2).contiguous()
     minus_pixels_b21n = -pixels_bn2.transpose(1, 2).unsqueeze(2)
     offset_bkn = torch.nn.functional.pad(minus_pixels_b21n, [0, 0, 6, 0]).flatten(1, 2)
-    basis_bkm = (K_b33[:, :2] @ _derivatives(K_b33)).unflatten(2, (7, 16)).flatten(1, 2)
+    basis_bkm = matmul(K_b33[:, :2], _derivatives(K_b33)).unflatten(2, (7, 16)).flatten(1, 2)
     generators, eye = _half_generators(K_b33), torch.eye(6, dtype=K_b33.dtype, device=K_b33.device)
 
     # T maps world axes with origin at the initial camera position to the camera frame.
@@ -63,7 +65,7 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
         progress = min(float(step) / shrinking, 1.0)
         delta2 = (start_delta_px * (delta_px / start_delta_px) ** progress) ** 2
         gram_b77, cost_b = _normal_equations(rows_bkn, squared_bn, weights_bn, delta2)
-        trial_T_b44 = _step(gram_b77, damping_b11 * eye, generators) @ T_b44
+        trial_T_b44 = matmul(_step(gram_b77, damping_b11 * eye, generators), T_b44)
         trial_rows_bkn, trial_squared_bn = _linearise(
             trial_T_b44, points_b4n, basis_bkm, offset_bkn, min_depth_m)
         trial_cost_b = (weights_bn * (delta2 / (delta2 + trial_squared_bn))
@@ -77,8 +79,8 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
 
     R_b33 = T_b44[:, :3, :3].transpose(1, 2)
     # Rounding in a dozen products leaves R a few eps from orthogonal; one Newton step mends it.
-    R_b33 = 1.5 * R_b33 - 0.5 * R_b33 @ (R_b33.transpose(1, 2) @ R_b33)
-    t_b3 = t_world_camera_b3 - (R_b33 @ T_b44[:, :3, 3:]).squeeze(-1)
+    R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(R_b33.transpose(1, 2), R_b33))
+    t_b3 = t_world_camera_b3 - matmul(R_b33, T_b44[:, :3, 3:]).squeeze(-1)
     gram_b77, _ = _normal_equations(rows_bkn, squared_bn, weights_bn, delta_px ** 2)
     # The 1e-12 keeps the gradient of the root finite at zero error.
     errors_px_bn = (squared_bn.clamp(max=1e12) + 1e-12).sqrt()
@@ -88,11 +90,11 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
 def _linearise(T_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor, offset_bkn: Tensor,
                min_depth_m: float) -> Tuple[Tensor, Tensor]:
     """Derivatives and residuals in pixels (14 = 2 x 7 rows), and squared errors (1e30 behind)."""
-    points_b4n = T_b44 @ points_b4n
+    points_b4n = matmul(T_b44, points_b4n)
     z_b1n = points_b4n[:, 2:3]
     seen_b4n = points_b4n / z_b1n.clamp(min=min_depth_m)
     products_bmn = (seen_b4n.unsqueeze(2) * seen_b4n.unsqueeze(1)).flatten(1, 2)
-    rows_bkn = torch.baddbmm(offset_bkn, basis_bkm, products_bmn)
+    rows_bkn = matmul(basis_bkm, products_bmn) + offset_bkn
     residuals_b2n = rows_bkn[:, 6::7]
     squared_bn = (residuals_b2n * residuals_b2n).sum(1)
     # So large that its Geman-McClure weight is zero and its cost the largest a point can have.
@@ -138,8 +140,8 @@ def _normal_equations(rows_bkn: Tensor, squared_bn: Tensor, weights_bn: Tensor,
     weighted_bn = weights_bn * robust_bn
     cost_b = (weighted_bn * squared_bn).sum(-1)
     weighted_rows_bkn = rows_bkn * (weighted_bn * robust_bn).unsqueeze(1)
-    gram_m77 = (weighted_rows_bkn.unflatten(1, (2, 7)).flatten(0, 1)
-                @ rows_bkn.unflatten(1, (2, 7)).flatten(0, 1).transpose(1, 2))
+    gram_m77 = matmul(weighted_rows_bkn.unflatten(1, (2, 7)).flatten(0, 1),
+                      rows_bkn.unflatten(1, (2, 7)).flatten(0, 1).transpose(1, 2))
     return gram_m77.unflatten(0, (-1, 2)).sum(1), cost_b
 
 
@@ -155,16 +157,16 @@ def _step(gram_b77: Tensor, damping_b66: Tensor, generators: Tensor) -> Tensor:
     A_b66 = gram_b77[:, :6, :6] * (scale_b6.unsqueeze(2) * scale_b6.unsqueeze(1)) + damping_b66
     back_b6, _ = torch.linalg.solve_ex(A_b66, gram_b77[:, :6, 6] * scale_b6)
     back_b6 = back_b6 * scale_b6
-    Z_b44 = (back_b6 @ generators).unflatten(1, (4, 4))
+    Z_b44 = matmul(back_b6, generators).unflatten(1, (4, 4))
     phi_b3 = back_b6[:, 3:]
     share_b11 = (2 / (1 + 0.25 * (phi_b3 * phi_b3).sum(1)))[:, None, None]
     eye = torch.eye(4, dtype=Z_b44.dtype, device=Z_b44.device)
-    return eye + share_b11 * (Z_b44 + Z_b44 @ Z_b44)
+    return eye + share_b11 * (Z_b44 + matmul(Z_b44, Z_b44))
 
 
 def _information_in_world(gram_b77: Tensor, R_b33: Tensor) -> Tensor:
     """Information about (rho, phi) in camera axes, turned into world axes."""
     turn_b66 = torch.cat([torch.nn.functional.pad(R_b33, [0, 3]),
                           torch.nn.functional.pad(R_b33, [3, 0])], dim=1)
-    information_b66 = turn_b66 @ gram_b77[:, :6, :6] @ turn_b66.transpose(1, 2)
+    information_b66 = matmul(matmul(turn_b66, gram_b77[:, :6, :6]), turn_b66.transpose(1, 2))
     return 0.5 * (information_b66 + information_b66.transpose(1, 2))

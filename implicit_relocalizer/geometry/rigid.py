@@ -13,21 +13,28 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+from implicit_relocalizer.geometry.precision import matmul
+
 
 def transform_points(R_a_b_b33: Tensor, t_a_b_b3: Tensor, points_b_bn3: Tensor) -> Tensor:
     """Points given in frame b, in frame a: R p + t for each of N points a transform."""
-    return points_b_bn3 @ R_a_b_b33.transpose(-1, -2) + t_a_b_b3.unsqueeze(-2)
+    return matmul(points_b_bn3, R_a_b_b33.transpose(-1, -2)) + t_a_b_b3.unsqueeze(-2)
+
+
+def rotate(R_a_b_b33: Tensor, v_b_b3: Tensor) -> Tensor:
+    """R v for one vector a rotation."""
+    return matmul(R_a_b_b33, v_b_b3.unsqueeze(-1)).squeeze(-1)
 
 
 def compose(R_a_b: Tensor, t_a_b: Tensor, R_b_c: Tensor, t_b_c: Tensor) -> Tuple[Tensor, Tensor]:
     """(R_a_c, t_a_c): first from c to b, then from b to a."""
-    return R_a_b @ R_b_c, (R_a_b @ t_b_c.unsqueeze(-1)).squeeze(-1) + t_a_b
+    return matmul(R_a_b, R_b_c), rotate(R_a_b, t_b_c) + t_a_b
 
 
 def invert(R_a_b: Tensor, t_a_b: Tensor) -> Tuple[Tensor, Tensor]:
     """(R_b_a, t_b_a) of (R_a_b, t_a_b)."""
     R_b_a = R_a_b.transpose(-1, -2)
-    return R_b_a, -(R_b_a @ t_a_b.unsqueeze(-1)).squeeze(-1)
+    return R_b_a, -rotate(R_b_a, t_a_b)
 
 
 def skew(v_b3: Tensor) -> Tensor:
@@ -49,7 +56,7 @@ def so3_exp(v_b3: Tensor) -> Tensor:
     sinc, half_versine, _ = _exponential_terms((v_b3 * v_b3).sum(-1))
     V = skew(v_b3)
     eye = torch.eye(3, dtype=v_b3.dtype, device=v_b3.device)
-    return eye + sinc[..., None, None] * V + half_versine[..., None, None] * (V @ V)
+    return eye + sinc[..., None, None] * V + half_versine[..., None, None] * matmul(V, V)
 
 
 def so3_log(R_b33: Tensor) -> Tensor:
@@ -88,11 +95,11 @@ def se3_exp(xi_b6: Tensor) -> Tuple[Tensor, Tensor]:
     rho, phi = xi_b6[..., :3], xi_b6[..., 3:]
     sinc, half_versine, third = _exponential_terms((phi * phi).sum(-1))
     P = skew(phi)
-    P2 = P @ P
+    P2 = matmul(P, P)
     eye = torch.eye(3, dtype=xi_b6.dtype, device=xi_b6.device)
     R = eye + sinc[..., None, None] * P + half_versine[..., None, None] * P2
     V = eye + half_versine[..., None, None] * P + third[..., None, None] * P2
-    return R, (V @ rho.unsqueeze(-1)).squeeze(-1)
+    return R, rotate(V, rho)
 
 
 def se3_log(R_b33: Tensor, t_b3: Tensor) -> Tensor:
@@ -106,8 +113,8 @@ def se3_log(R_b33: Tensor, t_b3: Tensor) -> Tensor:
     closed = (1 - half * half.cos() / half.sin()) / (4 * half * half)
     P = skew(phi)
     eye = torch.eye(3, dtype=phi.dtype, device=phi.device)
-    V_inverse = eye - 0.5 * P + torch.where(small, series, closed)[..., None, None] * (P @ P)
-    return torch.cat([(V_inverse @ t_b3.unsqueeze(-1)).squeeze(-1), phi], dim=-1)
+    quadratic = torch.where(small, series, closed)[..., None, None] * matmul(P, P)
+    return torch.cat([rotate(eye - 0.5 * P + quadratic, t_b3), phi], dim=-1)
 
 
 def geodesic_angle(R_a_b33: Tensor, R_b_b33: Tensor) -> Tensor:
@@ -117,7 +124,7 @@ def geodesic_angle(R_a_b33: Tensor, R_b_b33: Tensor) -> Tensor:
     where the arc cosine loses half its digits and its gradient is infinite. At exactly 0 and pi,
     where the angle has a kink, the gradient is zero.
     """
-    D = R_a_b33.transpose(-1, -2) @ R_b_b33
+    D = matmul(R_a_b33.transpose(-1, -2), R_b_b33)
     sine = 0.5 * torch.linalg.vector_norm(vee(D), dim=-1)
     cosine = 0.5 * (torch.diagonal(D, dim1=-2, dim2=-1).sum(-1) - 1)
     return torch.atan2(sine, cosine)

@@ -1,0 +1,19 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Matrix products that mixed-precision training leaves alone."""
+
+import torch
+from torch import Tensor
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in the precision of a and b, also where torch.autocast is on.
+
+    Autocast computes products of float32 matrices in half precision, which for coordinates means
+    errors of centimetres. Scripted code cannot switch it off for itself: whoever calls a scripted
+    module under autocast has the errors.
+    """
+    if not torch.jit.is_scripting():
+        with torch.autocast(a.device.type, enabled=False):
+            return a @ b
+    return a @ b
