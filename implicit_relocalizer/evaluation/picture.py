@@ -141,10 +141,10 @@ def _draw_glimpses(figure: SubFigure, above: Viewpoint, glimpses: Sequence[Glimp
                                      'The true geometry (depth)'), strict=True):
         axes.set_title(title, fontsize=14)
     for row, glimpse in zip(grid, glimpses, strict=True):
+        row[0].margins(0)
         row[0].imshow(glimpse.rgb_hw3)
         row[0].set_aspect('equal', adjustable='datalim')  # as large a panel as its neighbours
         row[0].set_frame_on(False)
-        row[0].margins(0)
         row[0].set_xlabel(f'held-out image {glimpse.name}', fontsize=9)
         view = view_from_behind(glimpse.T_world_camera, above.up_3)
         reference = glimpse.measured or glimpse.imagined

@@ -25,6 +25,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import serialize_message
+from rclpy.signals import SignalHandlerOptions
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 
@@ -44,6 +45,7 @@ from implicit_relocalizer.ros.drive_recorder import (
 CAMERA_FRAME = 'camera_optical_frame'
 REFERENCE_TOPIC = '/reference/pose'
 MAP_FRAME = 'map'  # of the reference where no answer names another
+_SETTLING_S = 1.0
 
 _logger = logging.getLogger(__name__)
 CameraMessages = tuple[Image, CameraInfo]
@@ -175,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         frames = read_folder_scene(options.scene).split('test')
         options.output.mkdir(parents=True, exist_ok=True)
-        rclpy.init(args=[])
+        # Python's own handlers: an interrupt ends the play at once, whatever it is doing.
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         play_and_record(frames, options.output, options.rate, options.patience)
     except (SceneError, PlayerError, OSError) as error:
         print(f'drive_player: {error}', file=sys.stderr)
@@ -197,6 +200,9 @@ def _wait_for_node(player: DrivePlayer, recorder: DriveRecorder, patience_s: flo
     if not _wait_until(lambda: not missing(), patience_s):
         raise PlayerError(f'no node to play to after {patience_s:g} s: {", ".join(missing())}; '
                           f'is it running, active, and in the same ROS_DOMAIN_ID?')
+    # We know the node's subscriber now, but it may need a moment more to know us; what is
+    # published before that is lost.
+    time.sleep(_SETTLING_S)
 
 
 def _is_answered(sent: Sequence[SentFrame], recorder: DriveRecorder) -> bool:
