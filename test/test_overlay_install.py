@@ -68,7 +68,7 @@ def test_is_refused_where_the_real_packages_are_importable(tmp_path: Path) -> No
 
 def test_missing_compiler_is_named() -> None:
     script = 'from overlay_build.interfaces import find_build_tools as find; find()'
-    missing = run_python(script, CXX='no-such-compiler')
+    missing = run_python(script, CC=sys.executable, CXX='no-such-compiler')
     assert missing.returncode != 0
     assert 'No C++ compiler' in missing.stderr and 'no-such-compiler' in missing.stderr
 
