@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.data.frames import Frame
@@ -17,6 +18,8 @@ from implicit_relocalizer.evaluation.drive import (
     SentFrame,
     evaluate_drive,
 )
+from implicit_relocalizer.evaluation.metrics import RecallLimit
+from implicit_relocalizer.evaluation.picture import draw_drive
 from implicit_relocalizer.evaluation.viewpoint import view_from_above, view_from_behind
 
 CAMERA = 'camera_optical_frame'
@@ -115,6 +118,15 @@ def test_a_check_describes_its_verdict():
     assert missed.describe() == 'warning training [s]: 400, at most 300'
     assert replace(missed, required=True).describe().startswith('FAILED')
     assert replace(missed, value=float('nan')).to_dict()['value'] is None
+
+
+def test_the_picture_of_a_silent_drive_can_be_drawn(frames, observations, tmp_path):
+    # The run that went wrong is the one whose picture is wanted most.
+    drive = evaluate_drive(replace(observations, poses=()), frames)
+    T_training_n44 = np.array([frame.T_world_camera for frame in frames])
+    draw_drive(tmp_path / 'demo.png', 'silence', drive, T_training_n44, [], RecallLimit(0.1, 5.0))
+    with Image.open(tmp_path / 'demo.png') as picture:
+        assert picture.size == (1800, 1200)
 
 
 # Axes of a level camera looking along world +x, for up = +z and for up = -y (an OpenCV world).

@@ -120,7 +120,7 @@ def _draw_errors(axes: Sequence[Axes], drive: DriveResult, limit: RecallLimit) -
         for missing in np.flatnonzero(~drive.answered):
             panel.axvspan(missing - 0.5, missing + 0.5, color='black', alpha=0.12, linewidth=0)
         panel.set_yscale('log')
-        panel.set_ylim(top=5 * max(bound, *errors))  # room for the legend
+        panel.set_ylim(top=5 * max([bound, *errors]))  # room for the legend
         panel.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         panel.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
         panel.yaxis.set_minor_formatter(NullFormatter())
