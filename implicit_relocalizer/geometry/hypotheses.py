@@ -69,7 +69,7 @@ def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
         pixels_bn2: Where the image shows them.
         K_b33: Intrinsics.
         min_depth_m: Points nearer than this, behind the camera, or not finite get behind_px.
-        behind_px: A large finite number.
+        behind_px: A large finite number, and the largest error.
 
     Returns:
         errors_bhn in pixels.
@@ -77,25 +77,25 @@ def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
     B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
     # Near their own centre float32 keeps coordinates of a large map accurate.
     centre_b13 = points_world_bn3.detach().nan_to_num(0.0, 0.0, 0.0).mean(1, keepdim=True)
-    finite_bn1 = points_world_bn3.isfinite().all(-1, keepdim=True)
-    points_bn3 = (points_world_bn3 - centre_b13).masked_fill(~finite_bn1, float('nan'))
+    unusable_bn1 = ~points_world_bn3.isfinite().all(-1, keepdim=True)
+    points_bn3 = (points_world_bn3 - centre_b13).masked_fill(unusable_bn1, 0.0)
+    pixels_b2n = pixels_bn2.masked_fill(unusable_bn1, 1e3 * behind_px).transpose(1, 2)
     P_bh33 = matmul(K_b33.unsqueeze(1), R_world_camera_bh33.transpose(-1, -2))
     offset_bh31 = matmul(P_bh33, (centre_b13 - t_world_camera_bh3).unsqueeze(-1))
     P_bm4 = torch.cat([P_bh33, offset_bh31], dim=-1).reshape(B, H * 3, 4)
     points_bn4 = torch.nn.functional.pad(points_bn3, [0, 1], value=1.0)
     uvz_bmn = matmul(P_bm4, points_bn4.transpose(1, 2))
     u_bhn, v_bhn, z_bhn = uvz_bmn.reshape(B, H, 3, -1).unbind(2)
-    # H x N numbers are many: the in-place steps halve the time, and touch only what this
-    # function made and no derivative needs.
+    # H x N numbers are many. In-place steps, on what this function made and no derivative needs,
+    # halve the time; so does adding a penalty rather than filling by a mask.
     per_depth_bhn = z_bhn.clamp(min=min_depth_m).reciprocal_()
-    du_bhn = (u_bhn * per_depth_bhn).sub_(pixels_bn2[:, None, :, 0])
-    dv_bhn = (v_bhn * per_depth_bhn).sub_(pixels_bn2[:, None, :, 1])
+    du_bhn = (u_bhn * per_depth_bhn).sub_(pixels_b2n[:, :1])
+    dv_bhn = (v_bhn * per_depth_bhn).sub_(pixels_b2n[:, 1:])
     squared_bhn = (du_bhn * du_bhn).addcmul_(dv_bhn, dv_bhn)
-    # Also true where z is NaN, so that no such point spoils the score of a pose.
-    behind_bhn = (z_bhn >= min_depth_m).logical_not_()
-    squared_bhn = squared_bhn.masked_fill_(behind_bhn, behind_px * behind_px)
+    minus_behind_bhn = torch.threshold(z_bhn, min_depth_m, -1.0).clamp_(max=0.0)
+    squared_bhn = squared_bhn.add_(minus_behind_bhn, alpha=-(behind_px * behind_px))
     # The 1e-12 keeps the gradient of the root finite at zero error.
-    return squared_bhn.add_(1e-12).sqrt_()
+    return squared_bhn.clamp_(max=behind_px * behind_px).add_(1e-12).sqrt_()
 
 
 def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float) -> Tensor:

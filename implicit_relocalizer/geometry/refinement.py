@@ -111,6 +111,7 @@ def _derivatives(like: Tensor) -> Tensor:
     linear in the 16 products of (a, b, 1, i) with itself. The seventh column is the point itself.
     Times the first two rows of K it gives pixels.
     """
+    # Rows start at a, b, c; columns of 16; within them (a, b, 1, i) x (a, b, 1, i) row by row.
     a, b, c = 0, 112, 224
     i, ai, bi, aa, bb, ab, one, just_a, just_b = 11, 3, 7, 0, 5, 1, 10, 2, 6
     places = [a + i, a + 32 + ai, a + 48 + ab, a + 64 + one, a + 64 + aa, a + 80 + just_b,
