@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -51,7 +52,8 @@ class Process:
         self._log = log
         with log.open('w') as file:
             self._process = subprocess.Popen(command, env=environment, stdout=file,
-                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+                                             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                             start_new_session=True)
 
     def output(self) -> str:
         """Everything written so far."""
@@ -67,24 +69,27 @@ class Process:
         return self.output()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal."""
-        self._process.send_signal(number)
+        """Send a signal to the program and its children, as a terminal does."""
+        os.killpg(self._process.pid, number)
 
     def wait(self, timeout_s: float = 60.0) -> int:
         """Wait for the end and return the exit code."""
         return self._process.wait(timeout_s)
 
     def end(self) -> None:
-        """End the program, come what may."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
+        """End the program and its children, come what may."""
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)
+        self._process.wait()
 
 
 @pytest.fixture(scope='module')
 def spawn(tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int,
-          ) -> Iterator[Callable[[list[str]], Process]]:
-    """Starts programs in the test file's DDS domain and ends them all afterwards."""
+          ) -> Iterator[Callable[..., Process]]:
+    """Starts programs in the test file's DDS domain and ends them all afterwards.
+
+    Called with the command and, by name, environment variables to add.
+    """
     folder = tmp_path_factory.mktemp('processes')
     environment = {key: value for key, value in os.environ.items()
                    if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER')}
@@ -92,8 +97,8 @@ def spawn(tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int,
                        RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
     started: list[Process] = []
 
-    def start(command: list[str]) -> Process:
-        process = Process(command, environment, folder / f'{len(started)}.log')
+    def start(command: list[str], **variables: str) -> Process:
+        process = Process(command, {**environment, **variables}, folder / f'{len(started)}.log')
         started.append(process)
         return process
 
