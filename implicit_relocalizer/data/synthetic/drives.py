@@ -1,0 +1,276 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Camera paths of a wheeled robot through a place: two mapping drives and a held-out one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.interpolate import CubicSpline
+from scipy.ndimage import distance_transform_edt, gaussian_filter1d, map_coordinates
+
+from implicit_relocalizer.data.frames import Float64Array, SceneError
+
+logger = logging.getLogger(__name__)
+
+GRID_M = 0.02
+CLEARANCE_M = 0.3
+COMFORT_M = 0.5
+HELD_OUT_RATE_HZ = 10.0
+HELD_OUT_SPEED_M_S = 0.4
+HELD_OUT_TURN_DEG_S = 42.0
+MAPPING_SPEED_M_S = 0.3
+CAMERA_HEIGHT_M = 1.0
+PITCH_DEG = -4.0
+# How far the nearest mapping view of a held-out one shall typically be: distance and angle in
+# these units add up to about the number below.
+TYPICAL_DISTANCE_M, TYPICAL_ANGLE_DEG = 0.3, 12.5
+TYPICAL_UNLIKENESS = 1.6
+HELD_OUT_CANDIDATES = 150
+LOOP_ATTEMPTS = 100
+TURNING_RADIUS_M = 0.25
+
+
+@dataclass(frozen=True, eq=False)
+class Drive:
+    """One recording: its name, camera poses (n, 4, 4) in the world and times (n,) in seconds."""
+
+    name: str
+    T_world_camera_n44: Float64Array
+    stamp_s_n: Float64Array
+
+
+class FreeSpace:
+    """Signed distance in metres to the nearest obstacle or wall, negative inside."""
+
+    def __init__(self, size_m: tuple[float, float, float],
+                 obstacles: Sequence[Float64Array]) -> None:
+        columns, rows = (int(np.ceil(length / GRID_M)) + 1 for length in size_m[:2])
+        drawing = Image.new('L', (columns, rows), 0)
+        pen = ImageDraw.Draw(drawing)
+        for outline in obstacles:
+            pen.polygon([tuple(corner) for corner in (outline / GRID_M).tolist()], fill=1)
+        occupied = np.pad(np.asarray(drawing).astype(bool), 1, constant_values=True)
+        distance = distance_transform_edt(~occupied) - distance_transform_edt(occupied)
+        self._distance = distance[1:-1, 1:-1] * GRID_M
+        self._slope = np.gradient(self._distance, GRID_M)
+        self.size_m = size_m
+
+    def clearance(self, points_n2: Float64Array) -> Float64Array:
+        """Distance to the nearest obstacle at points (x, y)."""
+        return self._sample(self._distance, points_n2)
+
+    def push(self, points_n2: Float64Array) -> Float64Array:
+        """Shift points that are closer than comfortable a little away from the obstacle."""
+        lack = np.maximum(0, COMFORT_M - self.clearance(points_n2))
+        slope = np.stack([self._sample(self._slope[1], points_n2),
+                          self._sample(self._slope[0], points_n2)], axis=1)
+        return points_n2 + 0.3 * lack[:, None] * slope
+
+    @staticmethod
+    def _sample(grid: NDArray, points_n2: Float64Array) -> Float64Array:
+        return map_coordinates(grid, points_n2.T[::-1] / GRID_M, order=1, mode='nearest')
+
+
+def plan_drives(free: FreeSpace, mapping_frames: int, held_out_frames: int,
+                rng: np.random.Generator) -> list[Drive]:
+    """Two mapping drives, a loop and a figure eight the other way round, and a third that crosses.
+
+    Raises:
+        SceneError: the furniture leaves no way through.
+    """
+    first, second = (mapping_frames + 1) // 2, mapping_frames // 2
+    drives = [
+        _mapping_drive('drive1', _loop(free, rng), first, 40.0, 3.5, free, rng, 0.0),
+        _mapping_drive('drive2', _figure_eight(free, rng), second, 55.0, 3.0, free, rng, 300.0)]
+    mapped = np.concatenate([drive.T_world_camera_n44 for drive in drives])
+    drives.append(_held_out_drive(free, held_out_frames, mapped, rng))
+    return drives
+
+
+def _loop(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
+    """A closed way round the room, counter-clockwise."""
+    width, depth, _ = free.size_m
+    t = np.linspace(0, 2 * np.pi, 300, endpoint=False) + rng.uniform(0, 2 * np.pi)
+    round_corner = 0.75
+    c, s = (np.sign(wave) * np.abs(wave) ** round_corner for wave in (np.cos(t), np.sin(t)))
+    for attempt in range(LOOP_ATTEMPTS):
+        loose = 0.5 * attempt / LOOP_ATTEMPTS
+        left, right, low, high = 1.2 + rng.uniform(-0.3 * loose, loose, 4)
+        half = np.array([width - left - right, depth - low - high]) / 2
+        way = _relaxed(free, np.array([left, low]) + half + half * np.stack([c, s], axis=1),
+                       closed=True)
+        if _is_drivable(free, way):
+            return way
+    raise SceneError('no loop fits between the furniture of this place; use another seed')
+
+
+def _figure_eight(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
+    """A closed way that crosses itself in the middle of the room."""
+    width, depth, _ = free.size_m
+    t = np.linspace(0, 2 * np.pi, 300, endpoint=False)
+    for _ in range(LOOP_ATTEMPTS):
+        a, b = rng.uniform(1.6, 2.3), rng.uniform(0.8, 1.4)
+        middle = np.array([width / 2, depth / 2]) + rng.uniform(-0.4, 0.4, 2)
+        way = _relaxed(free, middle + np.stack([a * np.sin(t), b * np.sin(2 * t)], axis=1),
+                       closed=True)
+        if _is_drivable(free, way):
+            return way
+    raise SceneError('no figure eight fits between the furniture of this place; use another seed')
+
+
+def _is_drivable(free: FreeSpace, way_n2: Float64Array) -> bool:
+    """Whether a closed line keeps clear of everything and has no sharp turn."""
+    step_m = _length(way_n2) / len(way_n2)
+    turn = np.abs(np.diff(_headings(way_n2, closed=True))).max() / step_m
+    return bool(free.clearance(way_n2).min() >= CLEARANCE_M and turn < 1 / TURNING_RADIUS_M)
+
+
+def _relaxed(free: FreeSpace, points_n2: Float64Array, closed: bool) -> Float64Array:
+    """Push a line away from obstacles by smooth detours; evenly spaced at the end."""
+    mode = 'wrap' if closed else 'nearest'
+    way = points_n2
+    for _ in range(150):
+        detour = free.push(way) - points_n2
+        way = points_n2 + gaussian_filter1d(detour, 2.0, axis=0, mode=mode)
+    return _even(gaussian_filter1d(way, 4.0, axis=0, mode=mode), len(way), closed)
+
+
+def _even(points_n2: Float64Array, count: int, closed: bool) -> Float64Array:
+    """Resample a line at equal distances by a cubic spline."""
+    if closed:
+        points_n2 = np.concatenate([points_n2, points_n2[:1]])
+    arc = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(points_n2, axis=0), axis=1))])
+    spline = CubicSpline(arc, points_n2, bc_type='periodic' if closed else 'not-a-knot')
+    return spline(np.linspace(0, arc[-1], count, endpoint=not closed))
+
+
+def _length(points_n2: Float64Array) -> float:
+    return float(np.linalg.norm(np.diff(points_n2, axis=0), axis=1).sum())
+
+
+def _headings(points_n2: Float64Array, closed: bool) -> Float64Array:
+    """Direction of travel in radians, unwrapped and slightly smoothed."""
+    step = (np.roll(points_n2, -1, axis=0) - np.roll(points_n2, 1, axis=0) if closed
+            else np.gradient(points_n2, axis=0))
+    return np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
+
+
+def _mapping_drive(name: str, way_n2: Float64Array, count: int, sweep_deg: float,
+                   wavelength_m: float, free: FreeSpace, rng: np.random.Generator,
+                   start_s: float) -> Drive:
+    """Drive once along a closed way while the camera sweeps to either side."""
+    if name == 'drive2':
+        way_n2 = way_n2[::-1].copy()
+    points = _even(way_n2, count, closed=True)
+    dense = _even(way_n2, 2000, closed=True)
+    s = np.arange(count) / count
+    heading = np.interp(s, np.arange(2000) / 2000, _headings(dense, closed=True))
+    length = _length(dense)
+    cycles = max(1, round(length / wavelength_m))
+    yaw = heading + np.radians(sweep_deg) * np.sin(2 * np.pi * (cycles * s + rng.uniform()))
+    poses = _wobbling_poses(points, yaw, length / MAPPING_SPEED_M_S * s, rng)
+    logger.debug('%s: %.1f m, clearance %.2f m', name, length, free.clearance(points).min())
+    return Drive(name, poses, start_s + np.round(length / MAPPING_SPEED_M_S * s, 3))
+
+
+def _held_out_drive(free: FreeSpace, count: int, mapped_m44: Float64Array,
+                    rng: np.random.Generator) -> Drive:
+    """Of many smooth ways across the room, that whose views are as far from mapped as wanted."""
+    best, best_score = None, np.inf
+    found = 0
+    for _ in range(20 * HELD_OUT_CANDIDATES):
+        candidate = _random_crossing(free, count, rng)
+        if candidate is None:
+            continue
+        points, yaw = candidate
+        poses = _wobbling_poses(points, yaw, np.arange(count) / HELD_OUT_RATE_HZ, rng)
+        distance_m, angle_deg = nearest_views(poses, mapped_m44)
+        unlike = distance_m / TYPICAL_DISTANCE_M + angle_deg / TYPICAL_ANGLE_DEG
+        score = (abs(float(np.median(unlike)) - TYPICAL_UNLIKENESS)
+                 + max(0.0, float(np.percentile(unlike, 95)) - 2 * TYPICAL_UNLIKENESS)
+                 + abs(float(np.median(distance_m)) / TYPICAL_DISTANCE_M - 1)
+                 + max(0.0, float(np.percentile(distance_m, 95)) / TYPICAL_DISTANCE_M - 2))
+        if score < best_score:
+            best, best_score = poses, score
+        found += 1
+        if found >= HELD_OUT_CANDIDATES:
+            break
+    if best is None:
+        raise SceneError('no held-out drive fits between the furniture of this place; '
+                         'use another seed')
+    distance_m, angle_deg = nearest_views(best, mapped_m44)
+    logger.debug('held-out drive: nearest mapping view at a median of %.2f m and %.1f degrees',
+                np.median(distance_m), np.median(angle_deg))
+    return Drive('drive3', best, 600.0 + np.round(np.arange(count) / HELD_OUT_RATE_HZ, 3))
+
+
+def _random_crossing(free: FreeSpace, count: int, rng: np.random.Generator
+                     ) -> tuple[Float64Array, Float64Array] | None:
+    """Positions and yaws of one try, or None where it touches something or turns too fast."""
+    length = max(0.3, HELD_OUT_SPEED_M_S * count / HELD_OUT_RATE_HZ)
+    width, depth, _ = free.size_m
+    corners, heading = [rng.uniform([1.0, 1.0], [width - 1.0, depth - 1.0])], rng.uniform(0, 6.28)
+    while len(corners) < 2 + int(np.ceil(length)):
+        heading += rng.uniform(-0.8, 0.8)
+        corners.append(corners[-1] + rng.uniform(0.9, 1.2) * np.array([np.cos(heading),
+                                                                      np.sin(heading)]))
+        if free.clearance(corners[-1][None])[0] < 0.1:
+            return None
+    line = CubicSpline(np.arange(len(corners)), np.array(corners))(
+        np.linspace(0, len(corners) - 1, 40 * len(corners)))
+    way = _even(_relaxed(free, line, closed=False), 400 * len(corners), closed=False)
+    arc = _length(way)
+    if arc < length:
+        return None
+    way = _even(way[:int(len(way) * length / arc)], max(count, 400), closed=False)
+    if free.clearance(way).min() < CLEARANCE_M:
+        return None
+    s = np.linspace(0, 1, count)
+    heading_n = np.interp(s, np.linspace(0, 1, len(way)), _headings(way, closed=False))
+    seconds = count / HELD_OUT_RATE_HZ
+    sweep = np.radians(rng.uniform(5, 20)) * np.sin(2 * np.pi * (s * seconds / 6 + rng.uniform()))
+    yaw = heading_n + np.radians(rng.uniform(-70, 70)) + sweep
+    turn_deg_s = np.degrees(np.abs(np.diff(yaw))) * HELD_OUT_RATE_HZ
+    if count > 1 and turn_deg_s.max() > HELD_OUT_TURN_DEG_S:
+        return None
+    points = np.stack([np.interp(s, np.linspace(0, 1, len(way)), way[:, i]) for i in (0, 1)],
+                      axis=1)
+    return points, yaw
+
+
+def nearest_views(poses_n44: Float64Array, others_m44: Float64Array
+                  ) -> tuple[Float64Array, Float64Array]:
+    """Distance in metres and angle in degrees to the most similar of other views.
+
+    Most similar is the least sum of distance and angle in units of the typical ones.
+    """
+    distance = np.linalg.norm(poses_n44[:, None, :3, 3] - others_m44[None, :, :3, 3], axis=2)
+    trace = np.einsum('nij,mij->nm', poses_n44[:, :3, :3], others_m44[:, :3, :3])
+    angle = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+    choice = (distance / TYPICAL_DISTANCE_M + angle / TYPICAL_ANGLE_DEG).argmin(axis=1)
+    rows = np.arange(len(poses_n44))
+    return distance[rows, choice], angle[rows, choice]
+
+
+def _wobbling_poses(points_n2: Float64Array, yaw_n: Float64Array, seconds_n: Float64Array,
+                    rng: np.random.Generator) -> Float64Array:
+    """Camera-to-world poses of a mast that shakes by a centimetre and a degree or so."""
+    waves = [sum(a * np.sin(2 * np.pi * f * seconds_n + rng.uniform(0, 6.28))
+                 for a, f in ((0.6, 0.31), (0.4, 0.83))) for _ in range(3)]
+    height = CAMERA_HEIGHT_M + 0.008 * waves[0]
+    pitch, roll = np.radians(PITCH_DEG + 0.9 * waves[1]), np.radians(0.8 * waves[2])
+    forward = np.stack([np.cos(yaw_n) * np.cos(pitch), np.sin(yaw_n) * np.cos(pitch),
+                        np.sin(pitch)], axis=1)
+    level = np.stack([np.sin(yaw_n), -np.cos(yaw_n), np.zeros_like(yaw_n)], axis=1)
+    below = np.cross(forward, level)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    T = np.tile(np.eye(4), (len(yaw_n), 1, 1))
+    T[:, :3, 0], T[:, :3, 1], T[:, :3, 2] = c * level + s * below, c * below - s * level, forward
+    T[:, :2, 3], T[:, 2, 3] = points_n2, height
+    return T
