@@ -37,15 +37,16 @@ setup(
     install_requires=['numpy>=1.26', 'scipy>=1.11', 'torch>=2.1', 'torchvision>=0.16'],
     extras_require={
         'train': [
-            'matplotlib>=3.6', 'opencv-python-headless>=4.6', 'pillow>=10', 'pyyaml>=6',
-            'tqdm>=4.60'],
+            'matplotlib>=3.6', 'opencv-python-headless>=4.6', 'pillow>=10', 'psutil>=5.9',
+            'pyyaml>=6', 'tqdm>=4.60'],
         # Machines without a ROS 2 installation; pip_overlay/ supplies the rest.
         'ros': [
             'ros-kilted-geometry-msgs', 'ros-kilted-rclpy', 'ros-kilted-rmw-fastrtps-cpp',
             'ros-kilted-sensor-msgs', 'opencv-python-headless>=4.6', 'rosbags>=0.11',
             'rosbags-image>=0.10'],
         'demo': ['pyvista>=0.43'],
-        'test': ['mypy>=1.8', 'pytest>=7.4', 'roma>=1.5', 'ruff>=0.5', 'types-PyYAML'],
+        'test': ['mypy>=1.8', 'pytest>=7.4', 'roma>=1.5', 'ruff>=0.5',
+                 'types-PyYAML', 'types-psutil', 'types-tqdm'],
     },
     entry_points={
         'console_scripts': [

@@ -1,0 +1,83 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Stage B: whole images, the pose loss through weighted Kabsch (the paper's own training)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from implicit_relocalizer.data.augmentation import ViewRange, draw_views
+from implicit_relocalizer.data.images import PosedImages, as_float_images
+from implicit_relocalizer.geometry.camera import unproject
+from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.network.localizer import Localizer, error_weights
+from implicit_relocalizer.training.configuration import AlignmentConfig
+from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss, pose_loss
+from implicit_relocalizer.training.precision import autocast
+
+
+class AlignmentStage:
+    """Stage B as the loop sees it: parameters to optimise and a loss per step."""
+
+    name = 'alignment'
+
+    def __init__(self, localizer: Localizer, images: PosedImages, config: AlignmentConfig,
+                 limits: ViewRange, generator: torch.Generator, device: torch.device,
+                 dtype: torch.dtype) -> None:
+        self.config = config
+        self._localizer, self._images, self._limits = localizer, images, limits
+        self._generator, self._device, self._dtype = generator, device, dtype
+
+    def train_mode(self) -> None:
+        """Prepare the modules for a training step."""
+        self._localizer.train()
+        if not self.config.train_encoder:
+            self._localizer.encoder.eval()
+
+    def step(self, progress: float) -> tuple[Tensor, float]:
+        """Loss on one batch of images, and its median reprojection error in pixels."""
+        del progress  # the loss stays the same over this stage
+        config, localizer, images = self.config, self._localizer, self._images
+        chosen = torch.randint(len(images), (config.batch_images,), generator=self._generator)
+        size = (localizer.input_width, localizer.input_height)
+        views = draw_views(
+            as_float_images(images.images_bhw3[chosen].to(self._device)),
+            images.K_b33[chosen].to(self._device),
+            images.R_world_camera_b33[chosen].to(self._device),
+            images.t_local_camera_b3[chosen].to(self._device), self._limits, size,
+            self._generator)
+        points_world, log_depth, log_error = self._predict(views.images_b3hw)
+        zoom_b1 = (views.K_b33[:, 0, 0] / localizer.nominal_focal_px).unsqueeze(1)
+        depth = torch.exp(log_depth) * zoom_b1
+        pixels = localizer.pixels_n2.expand(len(chosen), -1, -1)
+        points_camera = unproject(pixels, views.K_b33) * depth.unsqueeze(-1)
+        seen = self._cells_seen(views.valid_bhw)
+        R, t, degenerate = weighted_kabsch(points_camera, points_world,
+                                           error_weights(log_error) * seen)
+        loss_b = pose_loss(R, t, views.R_world_camera_b33, views.t_world_camera_b3,
+                           config.metres_per_radian)
+        pose = torch.where(degenerate, torch.zeros_like(loss_b), loss_b).mean()
+        loss_bn, errors = cloud_loss(
+            points_world, depth, log_error, pixels, views.K_b33.unsqueeze(1),
+            views.R_world_camera_b33.unsqueeze(1), views.t_world_camera_b3.unsqueeze(1),
+            localizer.head.nominal_depth_m, config.clamp_px * localizer.pixel_scale,
+            CloudLossWeights(config.reprojection_weight, config.consistency_weight,
+                             config.likelihood_weight))
+        cloud = (loss_bn * seen).sum() / seen.sum().clamp(min=1.0)
+        median_px = float(errors.reprojection_px.detach()[seen > 0].median())
+        return config.pose_weight * pose + cloud, median_px
+
+    def _predict(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        with autocast(self._device, self._dtype), torch.set_grad_enabled(True):
+            with torch.set_grad_enabled(self.config.train_encoder):
+                layout = images_b3hw.contiguous(memory_format=torch.channels_last)
+                features = self._localizer.encoder(layout)
+            points = self._localizer.head(features.flatten(2).transpose(1, 2))
+        return points
+
+    def _cells_seen(self, valid_bhw: Tensor) -> Tensor:
+        """1 for cells that the real camera saw wholly, 0 for others: (B, N) float."""
+        unseen = (~valid_bhw).float().unsqueeze(1)
+        stride = self._localizer.encoder.stride
+        return 1.0 - torch.nn.functional.max_pool2d(unseen, stride).flatten(1)
