@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import distance_transform_edt, gaussian_filter1d, map_coordinates
@@ -58,23 +57,21 @@ class FreeSpace:
         occupied = np.pad(np.asarray(drawing).astype(bool), 1, constant_values=True)
         distance = distance_transform_edt(~occupied) - distance_transform_edt(occupied)
         self._distance = distance[1:-1, 1:-1] * GRID_M
-        self._slope = np.gradient(self._distance, GRID_M)
+        lack = np.maximum(0, COMFORT_M - self._distance)
+        slope_y, slope_x = np.gradient(self._distance, GRID_M)
+        self._push = 0.3 * lack[..., None] * np.stack([slope_x, slope_y], axis=2)
         self.size_m = size_m
 
     def clearance(self, points_n2: Float64Array) -> Float64Array:
         """Distance to the nearest obstacle at points (x, y)."""
-        return self._sample(self._distance, points_n2)
+        return map_coordinates(self._distance, points_n2.T[::-1] / GRID_M, order=1,
+                               mode='nearest')
 
-    def push(self, points_n2: Float64Array) -> Float64Array:
-        """Shift points that are closer than comfortable a little away from the obstacle."""
-        lack = np.maximum(0, COMFORT_M - self.clearance(points_n2))
-        slope = np.stack([self._sample(self._slope[1], points_n2),
-                          self._sample(self._slope[0], points_n2)], axis=1)
-        return points_n2 + 0.3 * lack[:, None] * slope
-
-    @staticmethod
-    def _sample(grid: NDArray, points_n2: Float64Array) -> Float64Array:
-        return map_coordinates(grid, points_n2.T[::-1] / GRID_M, order=1, mode='nearest')
+    def pushed(self, points_n2: Float64Array) -> Float64Array:
+        """Points that are closer than comfortable, shifted a little away from the obstacle."""
+        rows, columns = self._distance.shape
+        x, y = np.clip(points_n2 / GRID_M, 0, [columns - 1, rows - 1]).astype(int).T
+        return points_n2 + self._push[y, x]
 
 
 def plan_drives(free: FreeSpace, mapping_frames: int, held_out_frames: int,
@@ -135,8 +132,8 @@ def _relaxed(free: FreeSpace, points_n2: Float64Array, closed: bool) -> Float64A
     """Push a line away from obstacles by smooth detours; evenly spaced at the end."""
     mode = 'wrap' if closed else 'nearest'
     way = points_n2
-    for _ in range(150):
-        detour = free.push(way) - points_n2
+    for _ in range(100):
+        detour = free.pushed(way) - points_n2
         way = points_n2 + gaussian_filter1d(detour, 2.0, axis=0, mode=mode)
     return _even(gaussian_filter1d(way, 4.0, axis=0, mode=mode), len(way), closed)
 

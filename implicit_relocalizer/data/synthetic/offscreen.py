@@ -76,7 +76,7 @@ def find_window_class() -> str:
         failures.append(f'{window_class}: {failure}')
     raise SceneError(
         'VTK cannot draw on this machine. It needs EGL or OSMesa from Mesa; on Debian or Ubuntu: '
-        'sudo apt-get install libegl1 libgl1 libgl1-mesa-dri   (or: libosmesa6). '
+        'sudo apt-get install libegl1 libgl1-mesa-dri   (or, where it exists: libosmesa6). '
         'What was tried: ' + '; '.join(failures))
 
 

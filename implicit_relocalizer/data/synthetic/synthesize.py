@@ -35,6 +35,8 @@ OWN_NAMES = {'rgb', 'poses', 'depth', 'splits', 'K.txt', 'frames.csv', SETTINGS_
 DRIVE_EXPOSURES = {'drive1': 1.0, 'drive2': 0.9, 'drive3': 1.08}
 JPEG_QUALITY = 95
 SUPERSAMPLING = 3
+# Texture pixels per metre for images 480 pixels wide, and the fewest that patterns survive.
+TEXTURE_PX_M, COARSEST_PX_M = 333.0, 40.0
 FURNISHING_ATTEMPTS = 12
 
 
@@ -69,8 +71,8 @@ def synthesize(output: Path, *, seed: int = 0, image_size: tuple[int, int] = (48
     find_window_class()
     start = time.monotonic()
     partial = _fresh_partial_folder(output)
-    place, drives = _place_with_drives(seed, 333.0 * image_size[0] / 480, mapping_frames,
-                                       held_out_frames)
+    density_px_m = max(COARSEST_PX_M, TEXTURE_PX_M * image_size[0] / 480)
+    place, drives = _place_with_drives(seed, density_px_m, mapping_frames, held_out_frames)
     meshes = _lit_meshes(place, image_size[0], seed)
     if progress:
         logger.info('%s: room %.1f x %.1f m furnished and lit in %.0f s', output,
