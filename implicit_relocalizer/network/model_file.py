@@ -68,7 +68,7 @@ class ModelMetadata:
         """Parse `to_json` output; unknown keys are ignored so that newer files still open.
 
         Raises:
-            ValueError: not JSON, a missing key, or a newer format version.
+            ValueError: not JSON, a missing key, a value of the wrong kind, or a newer format version.
         """
         values = json.loads(text)
         if not isinstance(values, dict):
@@ -79,15 +79,15 @@ class ModelMetadata:
                              f'{FORMAT_VERSION}: update implicit_relocalizer')
         known = {f.name for f in fields(cls)}
         chosen = {key: value for key, value in values.items() if key in known}
-        for key in ('image_size', 'position_min_m', 'position_max_m'):
-            if key in chosen:
-                chosen[key] = tuple(chosen[key])
-        if 'K_33' in chosen:
-            chosen['K_33'] = tuple(tuple(row) for row in chosen['K_33'])
         try:
+            for key in ('image_size', 'position_min_m', 'position_max_m'):
+                if key in chosen:
+                    chosen[key] = tuple(chosen[key])
+            if 'K_33' in chosen:
+                chosen['K_33'] = tuple(tuple(row) for row in chosen['K_33'])
             return cls(**chosen)
         except TypeError as error:
-            raise ValueError(f'metadata is incomplete: {error}') from None
+            raise ValueError(f'metadata is incomplete or of the wrong kind: {error}') from None
 
 
 def save_model(module: torch.jit.ScriptModule, path: Path, metadata: ModelMetadata) -> None:
