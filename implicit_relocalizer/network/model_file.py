@@ -68,7 +68,7 @@ class ModelMetadata:
         """Parse `to_json` output; unknown keys are ignored so that newer files still open.
 
         Raises:
-            ValueError: not JSON, a missing key, a value of the wrong kind, or a newer format version.
+            ValueError: not JSON, a missing key, a value of the wrong kind, or a newer format.
         """
         values = json.loads(text)
         if not isinstance(values, dict):
