@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -128,7 +129,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigurationError(f'override {override!r}: {section} is no section')
-    values[last] = yaml.safe_load(text)
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f'override {override!r}: {text!r} is no YAML value') from None
 
 
 def _build(cls: type[T], values: dict[str, Any], source: str, prefix: str) -> T:
@@ -164,12 +168,24 @@ def _convert(value: Any, hint: type, source: str, name: str) -> Any:
     raise ConfigurationError(f'{source}: {name} is {value!r}, expected {hint.__name__}')
 
 
+_POSITIVE = {
+    'head': ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'),
+    'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',
+                'clamp_end_px'),
+    'alignment': ('batch_images', 'clamp_px'),
+}
+
+
 def _check_ranges(config: TrainingConfig, source: str) -> None:
     for name, section in (('mapping', config.mapping), ('alignment', config.alignment),
                           ('head', config.head), ('augmentation', config.augmentation)):
         for key, value in dataclasses.asdict(section).items():
-            if not isinstance(value, bool) and value < 0:
+            if not isinstance(value, bool) and not 0 <= value < math.inf:
                 raise ConfigurationError(f'{source}: {name}.{key} is {value}, must be >= 0')
+    for name, keys in _POSITIVE.items():
+        for key in keys:
+            if getattr(getattr(config, name), key) <= 0:
+                raise ConfigurationError(f'{source}: {name}.{key} must be > 0')
     for key, low, high in (('input_width', 64, 4096), ('validation_fraction', 0.0, 0.5)):
         value = getattr(config, key)
         if not low <= value <= high:
@@ -179,9 +195,6 @@ def _check_ranges(config: TrainingConfig, source: str) -> None:
         if getattr(config, key) not in allowed:
             raise ConfigurationError(f'{source}: {key} is {getattr(config, key)!r}, '
                                      f'must be one of {", ".join(allowed)}')
-    for key in ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'):
-        if getattr(config.head, key) <= 0:
-            raise ConfigurationError(f'{source}: head.{key} must be > 0')
     if config.augmentation.zoom < 1:
         raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
                                  f'must be >= 1 (a factor either way)')
