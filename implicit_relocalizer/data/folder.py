@@ -33,6 +33,7 @@ def read_folder_scene(root: Path, split: str = 'standard') -> Scene:
     images = sorted(p for p in (root / 'rgb').glob('*') if p.suffix.lower() in IMAGE_SUFFIXES)
     if not images:
         raise SceneError(f'{root / "rgb"}: no .jpg or .png images; put the camera images there')
+    _check_unique_names(images)
     K_33 = read_intrinsics(root / 'K.txt')
     test_names = _read_test_names(root / 'splits' / f'{split}.txt', {p.stem for p in images})
     details = _read_details(root / 'frames.csv')
@@ -112,6 +113,15 @@ def _read_details(path: Path) -> dict[str, tuple[str, float | None]]:
         return {row['name']: (row['sequence'], float(row['stamp_s'])) for row in rows}
     except (KeyError, ValueError, TypeError) as error:
         raise SceneError(f'{path}: expected columns name,sequence,stamp_s ({error})') from None
+
+
+def _check_unique_names(images: list[Path]) -> None:
+    first: dict[str, Path] = {}
+    for path in images:
+        other = first.setdefault(path.stem, path)
+        if other is not path:
+            raise SceneError(f'{path}: has the name of {other.name}; one pose and one split entry '
+                             f'cannot stand for two images, remove one')
 
 
 def _common_image_size(images: list[Path]) -> tuple[int, int]:
