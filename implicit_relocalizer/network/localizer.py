@@ -14,9 +14,12 @@ from implicit_relocalizer.geometry.hypotheses import (
     sample_indices,
     score_hypotheses,
 )
+from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.refinement import refine_pose
 from implicit_relocalizer.network.encoders import Encoder, cell_centres
 from implicit_relocalizer.network.heads import PointHead
+
+ALIGNMENTS = ('refined', 'kabsch')
 
 
 class Localizer(nn.Module):
@@ -32,6 +35,8 @@ class Localizer(nn.Module):
         input_size: Width and height in pixels that the network sees.
         nominal_focal_px: Focal length at that size for which the head predicts depth.
         origin_world_3: float64, metres.
+        alignment: 'refined' (hypotheses and refinement) or 'kabsch' (the paper's one weighted
+            Kabsch alignment of all points).
         hypothesis_count: Four-point alignments tried per image.
         refined_count: The best of them that are refined.
     """
@@ -41,13 +46,14 @@ class Localizer(nn.Module):
     pixels_n2: Tensor
 
     def __init__(self, encoder: Encoder, head: PointHead, input_size: Tuple[int, int],
-                 nominal_focal_px: float, origin_world_3: Tensor, hypothesis_count: int = 256,
-                 refined_count: int = 4) -> None:
+                 nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
+                 hypothesis_count: int = 256, refined_count: int = 4) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
         self.input_width, self.input_height = int(input_size[0]), int(input_size[1])
         self.nominal_focal_px = float(nominal_focal_px)
+        self.alignment = alignment
         self.refined_count = refined_count
         self.iterations = 15
         # thresholds are for an image 360 px wide
@@ -76,7 +82,12 @@ class Localizer(nn.Module):
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights = self.predict(image, K_b33)
         pixels = self.pixels_n2.unsqueeze(0)
-        R, t, information, errors_px = self.align(points_world, points_camera, weights, K_b33)
+        if self.alignment == 'kabsch':
+            R, t, information, errors_px = self.align_by_kabsch(
+                points_world, points_camera, weights, K_b33)
+        else:
+            R, t, information, errors_px = self.align(
+                points_world, points_camera, weights, K_b33)
         inlier_px = 5.0 * self.pixel_scale
         inliers = (errors_px < inlier_px).to(weights.dtype)
         share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
@@ -138,6 +149,16 @@ class Localizer(nn.Module):
         final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 0.5 * threshold_px)
         best = int(final[0].argmax())
         return R_k[best], t_k[best], information[best], errors_k[best]
+
+    def align_by_kabsch(self, points_world_1n3: Tensor, points_camera_1n3: Tensor,
+                        weights_1n: Tensor, K_133: Tensor,
+                        ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weighted Kabsch on all points of one image: R, t, information (6, 6), errors_px (N)."""
+        R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
+        R, t, information, errors_px = refine_pose(
+            R, t, points_world_1n3, self.pixels_n2.unsqueeze(0), K_133, weights_1n, 0,
+            3.0 * self.pixel_scale)
+        return R[0], t[0], information[0], errors_px[0]
 
     def covariance(self, information_66: Tensor, errors_px_n: Tensor,
                    weights_1n: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_type_hints
 import yaml
 
 from implicit_relocalizer.data.augmentation import ViewRange
+from implicit_relocalizer.network.localizer import ALIGNMENTS
 
 T = TypeVar('T')
 
@@ -38,6 +39,15 @@ class HeadConfig:
     anchors: int = 48
     nominal_depth_m: float = 2.5
     offset_scale_m: float = 1.0
+
+
+@dataclass(frozen=True)
+class LocalizerConfig:
+    """How a pose comes from the clouds (see `network.localizer.Localizer`)."""
+
+    alignment: str = 'refined'
+    hypothesis_count: int = 256
+    refined_count: int = 4
 
 
 @dataclass(frozen=True)
@@ -89,6 +99,7 @@ class TrainingConfig:
     checkpoint_every_s: float = 30.0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     augmentation: ViewRange = field(default_factory=ViewRange)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
@@ -195,6 +206,13 @@ def _check_ranges(config: TrainingConfig, source: str) -> None:
         if getattr(config, key) not in allowed:
             raise ConfigurationError(f'{source}: {key} is {getattr(config, key)!r}, '
                                      f'must be one of {", ".join(allowed)}')
+    if config.localizer.alignment not in ALIGNMENTS:
+        raise ConfigurationError(f'{source}: localizer.alignment is '
+                                 f'{config.localizer.alignment!r}, must be one of '
+                                 f'{", ".join(ALIGNMENTS)}')
+    if not 1 <= config.localizer.refined_count <= config.localizer.hypothesis_count:
+        raise ConfigurationError(f'{source}: localizer.refined_count must be between 1 and '
+                                 f'localizer.hypothesis_count')
     if config.augmentation.zoom < 1:
         raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
                                  f'must be >= 1 (a factor either way)')

@@ -147,7 +147,9 @@ def _build_localizer(job: Job, images: PosedImages) -> Localizer:
                      head_config.offset_scale_m, head_config.width, head_config.blocks)
     nominal_focal_px = float(images.K_b33[:, 0, 0].mean()) * job.input_size[0] \
         / job.scene.image_size[0]
-    return Localizer(encoder, head, job.input_size, nominal_focal_px, images.origin_world_3)
+    options = config.localizer
+    return Localizer(encoder, head, job.input_size, nominal_focal_px, images.origin_world_3,
+                     options.alignment, options.hypothesis_count, options.refined_count)
 
 
 def _run_stages(job: Job, images: PosedImages, localizer: Localizer,
