@@ -141,5 +141,10 @@ def test_constraints_pin_every_direct_dependency(repository):
     requirements -= {'train', 'ros', 'demo', 'test'}
     lines = [line for line in (repository / 'constraints.txt').read_text().splitlines()
              if line and not line.startswith('#')]
-    assert all(re.fullmatch(r'[\w.-]+==[\w.]+', line) for line in lines)
-    assert {line.split('==')[0].lower() for line in lines} == requirements
+    parts = [re.fullmatch(r"([\w.-]+)==[\w.]+(; python_version (?:<|>=) '3\.\d+')?", line)
+             for line in lines]
+    assert all(parts), lines
+    # Once for every Python, or once on either side of a version.
+    pinned = [(part[1].lower(), bool(part[2])) for part in parts]
+    assert {name for name, _ in pinned} == requirements
+    assert all(pinned.count(pin) == 1 + pin[1] for pin in pinned)
