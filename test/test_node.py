@@ -172,7 +172,8 @@ def start(spawn, relocalizer_command, context):
     """Starts a node with some parameters, in a namespace of its own."""
     def start_node(model: Path, **parameters):
         namespace = f'/robot_{uuid.uuid4().hex[:8]}'
-        values = {'model': model, **parameters}
+        # Not auto: no image shall be lost while it changes the subscription.
+        values = {'model': model, 'image_reliability': 'reliable', **parameters}
         process = spawn([*relocalizer_command, '--ros-args', '-r', f'__ns:={namespace}',
                          '-r', '/tf:=tf', *(part for name, value in values.items()
                                             for part in ('-p', f'{name}:={value}'))])

@@ -15,6 +15,7 @@ from implicit_relocalizer.localization.camera_check import (
     intrinsics_of_image,
 )
 from implicit_relocalizer.localization.estimate import PoseEstimate, check_estimate
+from implicit_relocalizer.localization.model_runner import is_warm
 from implicit_relocalizer.localization.newest_slot import NewestSlot
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 from implicit_relocalizer.localization.statistics import RunStatistics, Throttle
@@ -124,3 +125,13 @@ def test_the_summary_names_counts_and_times():
     for text in ('7 images received', '2 answered', '3 rejected (low confidence)',
                  '20.0 ms in the median', '60.0 ms at most'):
         assert text in summary
+
+
+@pytest.mark.parametrize(('durations_ms', 'calls'), [
+    ([250, 175, 76, 79, 80], 4),
+    ([80, 80, 80, 80, 80], 4),  # too early to tell
+    ([386, 294, 101, 65, 95, 63, 64], 7),
+    ([100, 50] * 10, 12),  # a machine that never settles
+])
+def test_a_model_is_warm_when_two_calls_take_the_same_time(durations_ms, calls):
+    assert [is_warm(durations_ms[:n]) for n in range(calls + 1)] == [False] * calls + [True]

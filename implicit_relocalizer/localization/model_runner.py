@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,9 @@ from implicit_relocalizer.network.model_file import (
     ModelMetadata,
     load_model,
 )
+
+_LEAST_WARM_UP_CALLS, _MOST_WARM_UP_CALLS = 4, 12
+_STEADY_SHARE = 0.1
 
 
 def choose_device(name: str) -> torch.device:
@@ -90,11 +95,14 @@ class ModelRunner:
             raise NoPoseError(Reason.MODEL, f'the model failed on this image: {reason}') from error
         return PoseEstimate(R, t, covariance, float(confidence), float(inliers))
 
-    def warm_up(self, calls: int = 3) -> None:
+    def warm_up(self) -> list[float]:
         """Call the model at the training resolution, so that no real image waits.
 
-        TorchScript profiles and compiles during its first calls, which are up to a hundred
-        times slower than the later ones.
+        TorchScript profiles and compiles during its first calls, which are several times slower
+        than the later ones. It is called until two calls in a row take about the same time.
+
+        Returns:
+            How long each call took, in seconds.
 
         Raises:
             ModelFileError: the model fails, or lacks an output.
@@ -103,11 +111,24 @@ class ModelRunner:
         # Noise: an image of one colour has no gradients, and may take another path.
         image_hw3 = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         K_33 = np.asarray(self.metadata.K_33, np.float64)
+        durations_s: list[float] = []
         try:
-            for _ in range(calls):
+            while not is_warm(durations_s):
+                started_s = time.perf_counter()
                 self.locate(image_hw3, K_33)
+                durations_s.append(time.perf_counter() - started_s)
         except NoPoseError as error:
             raise ModelFileError(f'{self.path}: {error}') from error
         except KeyError as error:
             raise ModelFileError(f'{self.path}: has no output {error}, needs '
                                  f'{", ".join(OUTPUT_NAMES)}') from error
+        return durations_s
+
+
+def is_warm(durations_s: Sequence[float]) -> bool:
+    """Whether calls of these durations, the last one last, have warmed a model up."""
+    if len(durations_s) < _LEAST_WARM_UP_CALLS:
+        return False
+    before_s, last_s = durations_s[-2:]
+    return (len(durations_s) >= _MOST_WARM_UP_CALLS
+            or abs(last_s - before_s) <= _STEADY_SHARE * before_s)

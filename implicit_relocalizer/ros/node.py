@@ -44,6 +44,7 @@ from implicit_relocalizer.ros.conversions import (
     rgb_from_msg,
     transform_msg,
 )
+from implicit_relocalizer.ros.image_subscription import ImageSubscription
 from implicit_relocalizer.ros.parameters import (
     ParameterError,
     declare_parameters,
@@ -93,7 +94,9 @@ class RelocalizerNode(Node):
         self.get_logger().info(
             f"model {runner.path} of scene '{runner.metadata.scene}' on {runner.device}; "
             f'{describe_accuracy(runner.metadata)}')
-        runner.warm_up()
+        durations_s = runner.warm_up()
+        self.get_logger().info(
+            f'warmed up by {len(durations_s)} calls, the last of {1e3 * durations_s[-1]:.0f} ms')
         self._runner = runner
 
     def activate(self) -> None:
@@ -104,11 +107,10 @@ class RelocalizerNode(Node):
         self._broadcaster = TransformBroadcaster(self)
         self._worker.start()
         best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        images = best_effort if self._settings.image_reliability == 'best_effort' else 1
         self._info_subscription = self.create_subscription(
             CameraInfo, 'camera_info', self._on_camera_info, best_effort)
-        self._image_subscription = self.create_subscription(
-            Image, 'image', self._on_image, images)
+        self._image_subscription = ImageSubscription(
+            self, self._settings.image_reliability, self._on_image)
         self.get_logger().info(
             f"ready: images from '{self._image_subscription.topic_name}', calibration from "
             f"'{self._info_subscription.topic_name}'")

@@ -13,7 +13,7 @@ from rclpy.node import Node
 CHOICES = {
     'device': ('auto', 'cpu', 'cuda'),
     'tf_mode': ('map_to_camera', 'none'),
-    'image_reliability': ('best_effort', 'reliable'),
+    'image_reliability': ('auto', 'best_effort', 'reliable'),
 }
 
 
@@ -42,14 +42,14 @@ def declare_parameters(node: Node) -> None:
     node.declare_parameters('', [
         ('model', '', _fixed('Path of the model file; required.')),
         ('device', 'auto', _fixed('Where the model runs; auto takes CUDA where there is one.')),
-        ('num_threads', 0, _fixed('CPU threads of the model; 0 leaves the choice to torch.',
+        ('num_threads', 1, _fixed('CPU threads of the model; 0 leaves the choice to torch.',
                                   integer_range=[IntegerRange(from_value=0, to_value=1024)])),
         ('map_frame', 'map', _fixed('Name of the frame that the model answers in.')),
         ('camera_frame', '', _fixed('Optical frame of the camera; empty takes the frame_id '
                                     'of the images.')),
         ('tf_mode', 'map_to_camera', _fixed('Which transform is broadcast.')),
-        ('image_reliability', 'best_effort', _fixed(
-            'Reliability of the image subscription; best_effort hears every publisher.')),
+        ('image_reliability', 'auto', _fixed(
+            'Reliability of the image subscription; auto follows the publishers.')),
         ('rectified', False, _fixed('The images are rectified: use P of CameraInfo, not K.')),
         ('min_confidence', 0.0, ParameterDescriptor(
             description='An answer with less confidence is not published.',
