@@ -16,13 +16,8 @@ from PIL import Image
 
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.synthetic import synthesize
-from implicit_relocalizer.data.synthetic.drives import (
-    CLEARANCE_M,
-    HELD_OUT_RATE_HZ,
-    FreeSpace,
-    nearest_views,
-    plan_drives,
-)
+from implicit_relocalizer.data.synthetic.crossing import RATE_HZ, nearest_views, plan_crossing
+from implicit_relocalizer.data.synthetic.drives import CLEARANCE_M, FreeSpace, plan_mapping
 from implicit_relocalizer.data.synthetic.offscreen import find_window_class
 from implicit_relocalizer.data.synthetic.place import furnish
 from implicit_relocalizer.data.synthetic.rendering import (
@@ -233,19 +228,21 @@ def test_pictures_repeat_with_the_seed() -> None:
 def test_drives_keep_clear_and_turn_gently() -> None:
     place = furnish(1, 20.0)
     free = FreeSpace(place.size_m, place.obstacles)
-    drives = plan_drives(free, 320, 100, np.random.default_rng([1, 1]))
-    for drive in drives:
+    rng = np.random.default_rng([1, 1])
+    mapping = plan_mapping(free, 320, rng)
+    mapped = np.concatenate([drive.T_world_camera_n44 for drive in mapping])
+    crossing = plan_crossing(free, 100, mapped, rng)
+    for drive in (*mapping, crossing):
         positions = drive.T_world_camera_n44[:, :2, 3]
         assert free.clearance(positions).min() >= CLEARANCE_M - 0.01
         assert (np.diff(drive.stamp_s_n) > 0).all()
         speed = np.linalg.norm(np.diff(positions, axis=0), axis=1) / np.diff(drive.stamp_s_n)
         assert speed.min() > 0.2 and speed.max() < 0.55
-    held_out = drives[2].T_world_camera_n44
+    held_out = crossing.T_world_camera_n44
     cosines = np.einsum('ni,ni->n', held_out[1:, :3, 2], held_out[:-1, :3, 2])
-    assert np.degrees(np.arccos(cosines)).max() * HELD_OUT_RATE_HZ < 45
-    mapped = np.concatenate([drive.T_world_camera_n44 for drive in drives[:2]])
+    assert np.degrees(np.arccos(cosines)).max() * RATE_HZ < 45
     distance_m, angle_deg = nearest_views(held_out, mapped)
-    assert 0.15 < np.median(distance_m) < 0.45
+    assert 0.15 < np.median(distance_m) < 0.5
     assert np.percentile(distance_m, 95) < 1.2 and np.percentile(angle_deg, 95) < 30
 
 

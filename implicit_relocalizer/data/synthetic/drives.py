@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Camera paths of a wheeled robot through a place: two mapping drives and a held-out one."""
+"""Ways of a wheeled robot round the furniture, and the two drives that map a place."""
 
 from __future__ import annotations
 
@@ -20,17 +20,9 @@ logger = logging.getLogger(__name__)
 GRID_M = 0.02
 CLEARANCE_M = 0.3
 COMFORT_M = 0.5
-HELD_OUT_RATE_HZ = 10.0
-HELD_OUT_SPEED_M_S = 0.4
-HELD_OUT_TURN_DEG_S = 42.0
 MAPPING_SPEED_M_S = 0.3
 CAMERA_HEIGHT_M = 1.0
 PITCH_DEG = -4.0
-# How far the nearest mapping view of a held-out one shall typically be: distance and angle in
-# these units add up to about the number below.
-TYPICAL_DISTANCE_M, TYPICAL_ANGLE_DEG = 0.3, 12.5
-TYPICAL_UNLIKENESS = 1.6
-HELD_OUT_CANDIDATES = 150
 LOOP_ATTEMPTS = 100
 TURNING_RADIUS_M = 0.25
 
@@ -74,20 +66,16 @@ class FreeSpace:
         return points_n2 + self._push[y, x]
 
 
-def plan_drives(free: FreeSpace, mapping_frames: int, held_out_frames: int,
-                rng: np.random.Generator) -> list[Drive]:
-    """Two mapping drives, a loop and a figure eight the other way round, and a third that crosses.
+def plan_mapping(free: FreeSpace, frames: int, rng: np.random.Generator) -> list[Drive]:
+    """Two mapping drives: a loop round the room, and a figure eight the other way round.
 
     Raises:
         SceneError: the furniture leaves no way through.
     """
-    first, second = (mapping_frames + 1) // 2, mapping_frames // 2
-    drives = [
+    first, second = (frames + 1) // 2, frames // 2
+    return [
         _mapping_drive('drive1', _loop(free, rng), first, 40.0, 3.5, free, rng, 0.0),
         _mapping_drive('drive2', _figure_eight(free, rng), second, 55.0, 3.0, free, rng, 300.0)]
-    mapped = np.concatenate([drive.T_world_camera_n44 for drive in drives])
-    drives.append(_held_out_drive(free, held_out_frames, mapped, rng))
-    return drives
 
 
 def _loop(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
@@ -100,7 +88,7 @@ def _loop(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
         loose = 0.5 * attempt / LOOP_ATTEMPTS
         left, right, low, high = 1.2 + rng.uniform(-0.3 * loose, loose, 4)
         half = np.array([width - left - right, depth - low - high]) / 2
-        way = _relaxed(free, np.array([left, low]) + half + half * np.stack([c, s], axis=1),
+        way = detoured(free, np.array([left, low]) + half + half * np.stack([c, s], axis=1),
                        closed=True)
         if _is_drivable(free, way):
             return way
@@ -114,7 +102,7 @@ def _figure_eight(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
     for _ in range(LOOP_ATTEMPTS):
         a, b = rng.uniform(1.6, 2.3), rng.uniform(0.8, 1.4)
         middle = np.array([width / 2, depth / 2]) + rng.uniform(-0.4, 0.4, 2)
-        way = _relaxed(free, middle + np.stack([a * np.sin(t), b * np.sin(2 * t)], axis=1),
+        way = detoured(free, middle + np.stack([a * np.sin(t), b * np.sin(2 * t)], axis=1),
                        closed=True)
         if _is_drivable(free, way):
             return way
@@ -123,22 +111,22 @@ def _figure_eight(free: FreeSpace, rng: np.random.Generator) -> Float64Array:
 
 def _is_drivable(free: FreeSpace, way_n2: Float64Array) -> bool:
     """Whether a closed line keeps clear of everything and has no sharp turn."""
-    step_m = _length(way_n2) / len(way_n2)
-    turn = np.abs(np.diff(_headings(way_n2, closed=True))).max() / step_m
+    step_m = path_length_m(way_n2) / len(way_n2)
+    turn = np.abs(np.diff(headings_rad(way_n2, closed=True))).max() / step_m
     return bool(free.clearance(way_n2).min() >= CLEARANCE_M and turn < 1 / TURNING_RADIUS_M)
 
 
-def _relaxed(free: FreeSpace, points_n2: Float64Array, closed: bool) -> Float64Array:
+def detoured(free: FreeSpace, points_n2: Float64Array, closed: bool) -> Float64Array:
     """Push a line away from obstacles by smooth detours; evenly spaced at the end."""
     mode = 'wrap' if closed else 'nearest'
     way = points_n2
     for _ in range(100):
         detour = free.pushed(way) - points_n2
         way = points_n2 + gaussian_filter1d(detour, 2.0, axis=0, mode=mode)
-    return _even(gaussian_filter1d(way, 4.0, axis=0, mode=mode), len(way), closed)
+    return evenly_spaced(gaussian_filter1d(way, 4.0, axis=0, mode=mode), len(way), closed)
 
 
-def _even(points_n2: Float64Array, count: int, closed: bool) -> Float64Array:
+def evenly_spaced(points_n2: Float64Array, count: int, closed: bool) -> Float64Array:
     """Resample a line at equal distances by a cubic spline."""
     if closed:
         points_n2 = np.concatenate([points_n2, points_n2[:1]])
@@ -147,11 +135,11 @@ def _even(points_n2: Float64Array, count: int, closed: bool) -> Float64Array:
     return spline(np.linspace(0, arc[-1], count, endpoint=not closed))
 
 
-def _length(points_n2: Float64Array) -> float:
+def path_length_m(points_n2: Float64Array) -> float:
     return float(np.linalg.norm(np.diff(points_n2, axis=0), axis=1).sum())
 
 
-def _headings(points_n2: Float64Array, closed: bool) -> Float64Array:
+def headings_rad(points_n2: Float64Array, closed: bool) -> Float64Array:
     """Direction of travel in radians, unwrapped and slightly smoothed."""
     step = (np.roll(points_n2, -1, axis=0) - np.roll(points_n2, 1, axis=0) if closed
             else np.gradient(points_n2, axis=0))
@@ -164,98 +152,19 @@ def _mapping_drive(name: str, way_n2: Float64Array, count: int, sweep_deg: float
     """Drive once along a closed way while the camera sweeps to either side."""
     if name == 'drive2':
         way_n2 = way_n2[::-1].copy()
-    points = _even(way_n2, count, closed=True)
-    dense = _even(way_n2, 2000, closed=True)
+    points = evenly_spaced(way_n2, count, closed=True)
+    dense = evenly_spaced(way_n2, 2000, closed=True)
     s = np.arange(count) / count
-    heading = np.interp(s, np.arange(2000) / 2000, _headings(dense, closed=True))
-    length = _length(dense)
+    heading = np.interp(s, np.arange(2000) / 2000, headings_rad(dense, closed=True))
+    length = path_length_m(dense)
     cycles = max(1, round(length / wavelength_m))
     yaw = heading + np.radians(sweep_deg) * np.sin(2 * np.pi * (cycles * s + rng.uniform()))
-    poses = _wobbling_poses(points, yaw, length / MAPPING_SPEED_M_S * s, rng)
+    poses = wobbling_poses(points, yaw, length / MAPPING_SPEED_M_S * s, rng)
     logger.debug('%s: %.1f m, clearance %.2f m', name, length, free.clearance(points).min())
     return Drive(name, poses, start_s + np.round(length / MAPPING_SPEED_M_S * s, 3))
 
 
-def _held_out_drive(free: FreeSpace, count: int, mapped_m44: Float64Array,
-                    rng: np.random.Generator) -> Drive:
-    """Of many smooth ways across the room, that whose views are as far from mapped as wanted."""
-    best, best_score = None, np.inf
-    found = 0
-    for _ in range(20 * HELD_OUT_CANDIDATES):
-        candidate = _random_crossing(free, count, rng)
-        if candidate is None:
-            continue
-        points, yaw = candidate
-        poses = _wobbling_poses(points, yaw, np.arange(count) / HELD_OUT_RATE_HZ, rng)
-        distance_m, angle_deg = nearest_views(poses, mapped_m44)
-        unlike = distance_m / TYPICAL_DISTANCE_M + angle_deg / TYPICAL_ANGLE_DEG
-        score = (abs(float(np.median(unlike)) - TYPICAL_UNLIKENESS)
-                 + max(0.0, float(np.percentile(unlike, 95)) - 2 * TYPICAL_UNLIKENESS)
-                 + abs(float(np.median(distance_m)) / TYPICAL_DISTANCE_M - 1)
-                 + max(0.0, float(np.percentile(distance_m, 95)) / TYPICAL_DISTANCE_M - 2))
-        if score < best_score:
-            best, best_score = poses, score
-        found += 1
-        if found >= HELD_OUT_CANDIDATES:
-            break
-    if best is None:
-        raise SceneError('no held-out drive fits between the furniture of this place; '
-                         'use another seed')
-    distance_m, angle_deg = nearest_views(best, mapped_m44)
-    logger.debug('held-out drive: nearest mapping view at a median of %.2f m and %.1f degrees',
-                np.median(distance_m), np.median(angle_deg))
-    return Drive('drive3', best, 600.0 + np.round(np.arange(count) / HELD_OUT_RATE_HZ, 3))
-
-
-def _random_crossing(free: FreeSpace, count: int, rng: np.random.Generator
-                     ) -> tuple[Float64Array, Float64Array] | None:
-    """Positions and yaws of one try, or None where it touches something or turns too fast."""
-    length = max(0.3, HELD_OUT_SPEED_M_S * count / HELD_OUT_RATE_HZ)
-    width, depth, _ = free.size_m
-    corners, heading = [rng.uniform([1.0, 1.0], [width - 1.0, depth - 1.0])], rng.uniform(0, 6.28)
-    while len(corners) < 2 + int(np.ceil(length)):
-        heading += rng.uniform(-0.8, 0.8)
-        corners.append(corners[-1] + rng.uniform(0.9, 1.2) * np.array([np.cos(heading),
-                                                                      np.sin(heading)]))
-        if free.clearance(corners[-1][None])[0] < 0.1:
-            return None
-    line = CubicSpline(np.arange(len(corners)), np.array(corners))(
-        np.linspace(0, len(corners) - 1, 40 * len(corners)))
-    way = _even(_relaxed(free, line, closed=False), 400 * len(corners), closed=False)
-    arc = _length(way)
-    if arc < length:
-        return None
-    way = _even(way[:int(len(way) * length / arc)], max(count, 400), closed=False)
-    if free.clearance(way).min() < CLEARANCE_M:
-        return None
-    s = np.linspace(0, 1, count)
-    heading_n = np.interp(s, np.linspace(0, 1, len(way)), _headings(way, closed=False))
-    seconds = count / HELD_OUT_RATE_HZ
-    sweep = np.radians(rng.uniform(5, 20)) * np.sin(2 * np.pi * (s * seconds / 6 + rng.uniform()))
-    yaw = heading_n + np.radians(rng.uniform(-70, 70)) + sweep
-    turn_deg_s = np.degrees(np.abs(np.diff(yaw))) * HELD_OUT_RATE_HZ
-    if count > 1 and turn_deg_s.max() > HELD_OUT_TURN_DEG_S:
-        return None
-    points = np.stack([np.interp(s, np.linspace(0, 1, len(way)), way[:, i]) for i in (0, 1)],
-                      axis=1)
-    return points, yaw
-
-
-def nearest_views(poses_n44: Float64Array, others_m44: Float64Array
-                  ) -> tuple[Float64Array, Float64Array]:
-    """Distance in metres and angle in degrees to the most similar of other views.
-
-    Most similar is the least sum of distance and angle in units of the typical ones.
-    """
-    distance = np.linalg.norm(poses_n44[:, None, :3, 3] - others_m44[None, :, :3, 3], axis=2)
-    trace = np.einsum('nij,mij->nm', poses_n44[:, :3, :3], others_m44[:, :3, :3])
-    angle = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
-    choice = (distance / TYPICAL_DISTANCE_M + angle / TYPICAL_ANGLE_DEG).argmin(axis=1)
-    rows = np.arange(len(poses_n44))
-    return distance[rows, choice], angle[rows, choice]
-
-
-def _wobbling_poses(points_n2: Float64Array, yaw_n: Float64Array, seconds_n: Float64Array,
+def wobbling_poses(points_n2: Float64Array, yaw_n: Float64Array, seconds_n: Float64Array,
                     rng: np.random.Generator) -> Float64Array:
     """Camera-to-world poses of a mast that shakes by a centimetre and a degree or so."""
     waves = [sum(a * np.sin(2 * np.pi * f * seconds_n + rng.uniform(0, 6.28))

@@ -18,7 +18,8 @@ from PIL import Image
 from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Float64Array, Scene, SceneError
 from implicit_relocalizer.data.synthetic.atlas import build_meshes, exposure_for
-from implicit_relocalizer.data.synthetic.drives import Drive, FreeSpace, plan_drives
+from implicit_relocalizer.data.synthetic.crossing import plan_crossing
+from implicit_relocalizer.data.synthetic.drives import Drive, FreeSpace, plan_mapping
 from implicit_relocalizer.data.synthetic.lighting import light_patches
 from implicit_relocalizer.data.synthetic.offscreen import find_window_class
 from implicit_relocalizer.data.synthetic.place import Place, furnish
@@ -41,7 +42,7 @@ FURNISHING_ATTEMPTS = 12
 
 
 def synthesize(output: Path, *, seed: int = 0, image_size: tuple[int, int] = (480, 360),
-               mapping_frames: int = 320, held_out_frames: int = 100,
+               mapping_frames: int = 400, held_out_frames: int = 100,
                progress: bool = True) -> Scene:
     """Make a furnished room and the images that a robot took in it, and return the scene.
 
@@ -133,9 +134,11 @@ def _place_with_drives(seed: int, density_px_m: float, mapping_frames: int,
     """Furnish until the robot gets through."""
     for attempt in range(FURNISHING_ATTEMPTS):
         place = furnish(seed, density_px_m, attempt)
+        free, rng = FreeSpace(place.size_m, place.obstacles), np.random.default_rng([seed, 1])
         try:
-            return place, plan_drives(FreeSpace(place.size_m, place.obstacles), mapping_frames,
-                                      held_out_frames, np.random.default_rng([seed, 1]))
+            mapping = plan_mapping(free, mapping_frames, rng)
+            mapped = np.concatenate([drive.T_world_camera_n44 for drive in mapping])
+            return place, [*mapping, plan_crossing(free, held_out_frames, mapped, rng)]
         except SceneError as error:
             logger.debug('seed %d, attempt %d: %s', seed, attempt, error)
     raise SceneError(f'seed {seed}: no way through the furniture in {FURNISHING_ATTEMPTS} '
