@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
-import importlib.metadata
 import json
-import platform
 import shlex
 import shutil
 import signal
@@ -32,6 +30,7 @@ from implicit_relocalizer.evaluation.checks import (
     Check,
     check_conduct,
     check_costs,
+    check_quick_accuracy,
     check_real_accuracy,
     check_synthetic_accuracy,
     describe_drive,
@@ -40,11 +39,17 @@ from implicit_relocalizer.evaluation.clouds import imagined_cloud, measured_clou
 from implicit_relocalizer.evaluation.drive import DriveResult, evaluate_drive
 from implicit_relocalizer.evaluation.metrics import RecallLimit
 from implicit_relocalizer.evaluation.picture import Glimpse, draw_drive
+from implicit_relocalizer.evaluation.versions import find_versions
 from implicit_relocalizer.network.model_file import ModelFileError, load_model, read_metadata
 from implicit_relocalizer.ros.drive_session import SessionError, run_drive
 
 STEPS = ('place', 'training', 'drive', 'picture')
 GLIMPSES = 4
+QUICK_PLACE = ('--width', '160', '--height', '120', '--mapping-frames', '200',
+               '--held-out-frames', '15')
+QUICK_TRAINING = ('input_width=160', 'validation_fraction=0', 'head.width=128', 'head.blocks=1',
+                  'mapping.iterations=1000', 'mapping.views_per_image=1',
+                  'mapping.points_per_view=300')
 PACKAGE_DIR = Path(__file__).resolve().parent
 
 
@@ -91,30 +96,40 @@ def run_demo(options: argparse.Namespace) -> int:
         (output / name).unlink(missing_ok=True)  # a failed run must not show an old result
     clock = StepClock()
     with clock.step('place', f'the place: {options.scene or "rendered, nothing in it is real"}'):
-        scene_dir = options.scene or render_place(output / 'place', options.place_seed)
+        scene_dir = options.scene or render_place(
+            output / 'place', options.place_seed, QUICK_PLACE if options.quick else ())
         scene = read_folder_scene(scene_dir)
         print(f'    {len(scene.split("train"))} training images, {len(scene.split("test"))} '
               f'held out, {scene.image_size[0]}x{scene.image_size[1]}')
     model = output / 'model.pt'
     with clock.step('training', f'the model: {options.model or "trained from images and poses"}'):
-        training = train_or_take(options.model, scene_dir, options.config, output / 'run', model)
+        overrides = QUICK_TRAINING if options.quick else ()
+        training = (take_model(options.model, model) if options.model else
+                    train(scene_dir, options.config, overrides, output / 'run', model))
     with clock.step('drive', f'the drive: a camera at {options.rate:g} Hz over DDS'):
         observations = run_drive(model, scene_dir, output, options.rate, options.patience)
         drive = evaluate_drive(observations, scene.frames)
     with clock.step('picture', f'the picture: {output / "demo.png"}'):
-        draw(output / 'demo.png', scene, drive, model)
+        draw(output / 'demo.png', scene.name if options.scene else 'a rendered room', scene,
+             drive, model)
     return report(output, scene, drive, training, model, clock, options)
 
 
-def render_place(place: Path, seed: int | None) -> Path:
+def render_place(place: Path, seed: int, more_arguments: Sequence[str]) -> Path:
     """Render the synthetic place, unless the same one is already there.
+
+    Args:
+        place: Folder to make.
+        seed: Another seed is another place.
+        more_arguments: For `implicit-relocalizer synthesize`.
 
     Raises:
         DemoError: rendering failed, or the folder holds something that we did not make.
     """
-    arguments = ['synthesize', str(place)] + ([] if seed is None else ['--seed', str(seed)])
+    arguments = ['synthesize', str(place), '--seed', str(seed), *more_arguments]
     note = place.with_name('place.json')
-    key = {'seed': seed, 'renderer': _hash_sources(PACKAGE_DIR / 'data' / 'synthetic')}
+    key = {'arguments': arguments[2:],
+           'renderer': _hash_sources(PACKAGE_DIR / 'data' / 'synthetic')}
     known = json.loads(note.read_text()) if note.is_file() else {}
     if known == {**key, 'complete': True} and place.is_dir():
         print(f'    reused: {place}')
@@ -130,34 +145,44 @@ def render_place(place: Path, seed: int | None) -> Path:
     return place
 
 
-def train_or_take(given: Path | None, scene_dir: Path, config: str, run: Path,
-                  model: Path) -> dict[str, Any]:
-    """Put a model at `model`: a given one, or one trained in `run`.
+def take_model(given: Path, model: Path) -> dict[str, Any]:
+    """Copy a given model to `model`.
 
     Returns:
-        'seconds' of training (None for a given model) and 'train', its training errors.
+        'seconds' of training (None: not done here), and 'train': training errors, as far as the
+        file knows them.
     """
-    if given is not None:
-        accuracy = read_metadata(given).accuracy
-        if not (model.exists() and given.samefile(model)):
-            shutil.copyfile(given, model)
-        return {'seconds': None, 'train': accuracy.get('train', {})}
-    if (run / 'model.pt').exists():
-        shutil.rmtree(run)
-    run_console_program(['train', str(scene_dir), '--config', config, '--output', str(run)])
+    accuracy = read_metadata(given).accuracy
+    if not (model.exists() and given.samefile(model)):
+        shutil.copyfile(given, model)
+    return {'seconds': None, 'train': accuracy.get('train', {})}
+
+
+def train(scene_dir: Path, config: str, overrides: Sequence[str], run: Path,
+          model: Path) -> dict[str, Any]:
+    """Train a model in `run`, from the beginning, and copy it to `model`.
+
+    Returns:
+        'seconds' of training (preparing the images and validation included) and 'train',
+        the errors on training images.
+    """
+    # Restart: what an earlier demo left may belong to other images of the same names.
+    run_console_program(['train', str(scene_dir), '--config', config, '--output', str(run),
+                         '--restart', *(word for setting in overrides
+                                        for word in ('--set', setting))])
     result = json.loads((run / 'result.json').read_text())
     shutil.copyfile(run / 'model.pt', model)
     return {'seconds': result['training_seconds'], 'train': result['train']}
 
 
-def draw(path: Path, scene: Scene, drive: DriveResult, model: Path) -> None:
+def draw(path: Path, place: str, scene: Scene, drive: DriveResult, model: Path) -> None:
     """Draw the picture of the run."""
     module, _ = load_model(model)
     chosen = _spread(scene.split('test'), GLIMPSES)
     glimpses = [Glimpse(frame.name, read_rgb(frame), frame.T_world_camera,
                         imagined_cloud(module, frame), measured_cloud(frame)) for frame in chosen]
     training_n44 = np.array([frame.T_world_camera for frame in scene.split('train')])
-    draw_drive(path, f'implicit_relocalizer in {scene.name}', drive, training_n44, glimpses,
+    draw_drive(path, f'implicit_relocalizer in {place}', drive, training_n44, glimpses,
                RecallLimit(0.10, 5.0))
 
 
@@ -165,7 +190,8 @@ def report(output: Path, scene: Scene, drive: DriveResult, training: dict[str, A
            clock: StepClock, options: argparse.Namespace) -> int:
     """Write `result.json`, print the table and every check; returns the exit status."""
     summary = drive.summarize().to_dict()
-    accuracy = check_real_accuracy if options.scene else check_synthetic_accuracy
+    accuracy = (check_real_accuracy if options.scene else
+                check_quick_accuracy if options.quick else check_synthetic_accuracy)
     total_s = sum(clock.seconds.values())
     checks = [*check_conduct(drive), *accuracy(drive),
               *check_costs(model.stat().st_size, training['seconds'], total_s,
@@ -173,6 +199,7 @@ def report(output: Path, scene: Scene, drive: DriveResult, training: dict[str, A
     latencies_ms = drive.latencies_ms
     result = {
         'scene': scene.name,
+        'quick': options.quick,
         'frames_sent': summary.pop('frames_asked'),
         'frames_answered': summary.pop('frames_answered'),
         **summary,
@@ -213,22 +240,6 @@ def run_console_program(arguments: Sequence[str]) -> None:
                         f'status {status}; its last lines above say why')
 
 
-def find_versions() -> dict[str, str | None]:
-    """Versions of what decides the result; None where it is unknown."""
-    versions: dict[str, str | None] = {'python': platform.python_version()}
-    for name in ('torch', 'torchvision', 'rclpy', 'numpy', 'implicit_relocalizer'):
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            versions[name] = None
-    revision = None
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        revision = subprocess.run(
-            ['git', '-C', str(PACKAGE_DIR), 'describe', '--always', '--dirty', '--abbrev=12'],
-            check=True, capture_output=True, text=True).stdout.strip()
-    return {**versions, 'revision': revision}
-
-
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog='demo', description='Learn a place from posed images, start the relocalizer node, '
@@ -244,12 +255,18 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--rate', type=float, default=10.0, help='frames per second (%(default)s)')
     parser.add_argument('--patience', type=float, default=60.0,
                         help='seconds the node may take to get ready (%(default)s)')
-    parser.add_argument('--place-seed', type=int, help='render another place')
+    parser.add_argument('--place-seed', type=int, default=0,
+                        help='another seed renders another place (%(default)s)')
+    parser.add_argument('--quick', action='store_true',
+                        help='a tiny rendered place, trained for seconds and judged by loose '
+                        'limits: tries the program, not the method')
     parser.add_argument('--strict-times', action='store_true',
                         help='fail, not only warn, when training or the demo takes too long')
     options = parser.parse_args(arguments)
     if options.rate <= 0:
         parser.error(f'--rate {options.rate}: must be above 0')
+    if options.quick and options.scene:
+        parser.error('--quick renders its own tiny place; leave the scene or --quick out')
     return options
 
 

@@ -20,7 +20,7 @@ PROGRAMS = {'relocalizer', 'train', 'implicit-relocalizer'}
 # Modules whose rosdep key has another name.
 KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'yaml': 'python3-yaml',
         **{name: f'python3-{name}' for name in (
-            'matplotlib', 'numpy', 'scipy', 'torch', 'torchvision', 'tqdm')}}
+            'matplotlib', 'numpy', 'psutil', 'scipy', 'torch', 'torchvision', 'tqdm')}}
 # Not for the robot: the demo's drive and renderer. The messages come with rclpy.
 NO_DEPENDENCY = {'pyvista', 'rosbags', 'vtk', 'vtkmodules', 'builtin_interfaces',
                  'rcl_interfaces'}

@@ -92,6 +92,19 @@ def check_real_accuracy(drive: DriveResult) -> list[Check]:
                   drive.summarize().recall['25cm_5deg'], 'at least', 0.7)]
 
 
+def check_quick_accuracy(drive: DriveResult) -> list[Check]:
+    """How well a tiny rendered place has to be learned in seconds: better than a guess.
+
+    These limits say that the whole chain works, nothing about how good the method is.
+    """
+    summary = drive.summarize()
+    return [
+        Check('median_translation_m', 'median position error [m], quick',
+              summary.median_translation_m, 'at most', 1.5),
+        Check('median_rotation_deg', 'median rotation error [°], quick',
+              summary.median_rotation_deg, 'at most', 30.0)]
+
+
 def check_costs(model_bytes: int, training_s: float | None, demo_s: float,
                 strict_times: bool) -> list[Check]:
     """What may be spent. Times are warnings unless strict: a busy machine is no defect."""
