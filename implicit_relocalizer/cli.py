@@ -7,7 +7,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     synthesize.add_argument('--seed', type=int, default=0, help='another seed, another place')
     synthesize.add_argument('--width', type=int, default=480)
     synthesize.add_argument('--height', type=int, default=360)
-    synthesize.add_argument('--mapping-frames', type=int, default=320)
+    synthesize.add_argument('--mapping-frames', type=int, default=400)
     synthesize.add_argument('--held-out-frames', type=int, default=100)
     synthesize.set_defaults(run=_synthesize)
     return parser
@@ -77,11 +76,11 @@ def _train(options: argparse.Namespace) -> int:
     from implicit_relocalizer.data.folder import read_folder_scene
     from implicit_relocalizer.evaluation.accuracy import measure_accuracy
     from implicit_relocalizer.training.configuration import load_configuration
-    from implicit_relocalizer.training.trainer import train_scene
+    from implicit_relocalizer.training.trainer import remove_run, train_scene
     config = load_configuration(_find_config(options.config), options.overrides)
     scene = read_folder_scene(options.scene, options.split)
-    if options.restart and options.output.exists():
-        shutil.rmtree(options.output)
+    if options.restart:
+        remove_run(options.output)
     result = train_scene(scene, config, options.output, measure_accuracy)
     for name in ('train', 'validation', 'test'):
         if name in result:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +35,12 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
     """
     if not path.exists():
         return None
+    if not zipfile.is_zipfile(path):
+        raise CheckpointError(f'{path}: cannot be read (no checkpoint, or cut off); '
+                              f'delete it to start over')
     try:
         state: dict[str, Any] = torch.load(path, map_location='cpu', weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+    except (RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f'{path}: cannot be read ({str(error).splitlines()[0]}); '
                               f'delete it to start over') from error
     known = state.get('identity', {})

@@ -83,9 +83,9 @@ def train_scene(scene: Scene, config: TrainingConfig, run_dir: Path, evaluate: E
     job = _plan(scene, config)
     run_dir.mkdir(parents=True, exist_ok=True)
     settings = configuration_to_dict(config)
-    (run_dir / 'config.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
     identity = {'configuration': settings, 'scene': _describe_frames(job)}
     saved = load_checkpoint(run_dir / 'checkpoint.pt', identity)
+    (run_dir / 'config.yaml').write_text(yaml.safe_dump(settings, sort_keys=False))
     started = time.monotonic()
     seconds_before = saved['seconds'] if saved else 0.0
     torch.manual_seed(config.seed)
@@ -108,6 +108,13 @@ def train_scene(scene: Scene, config: TrainingConfig, run_dir: Path, evaluate: E
     partial.write_text(json.dumps(result, indent=2))
     partial.replace(run_dir / 'result.json')
     return result
+
+
+def remove_run(run_dir: Path) -> None:
+    """Delete what `train_scene` left in a folder, and nothing else that may be there."""
+    for name in ('config.yaml', 'checkpoint.pt', 'model.pt', 'result.json'):
+        for path in (run_dir / name, run_dir / (name + '.partial')):
+            path.unlink(missing_ok=True)
 
 
 def split_validation(frames: Sequence[Frame], fraction: float,
