@@ -54,8 +54,8 @@ class LocalizerConfig:
 class MappingConfig:
     """Stage A. `iterations: 0` skips it. Clamps are for an image 360 px wide."""
 
-    iterations: int = 12000
-    max_seconds: float = 200.0
+    iterations: int = 20000
+    max_seconds: float = 225.0
     views_per_image: int = 3
     points_per_view: int = 1000
     batch_points: int = 512

@@ -55,12 +55,6 @@ def plan_crossing(free: FreeSpace, count: int, mapped_m44: Float64Array,
             continue
         ways += 1
         points_n2, heading_n = way
-        weaving = _weaving(free, count, mapped_m44, rng)
-        if weaving is not None:
-            poses = wobbling_poses(*weaving, seconds_n, rng)
-            score = _unfitness(free, poses, mapped_m44)
-            if score < best_score:
-                best, best_score = poses, score
         for offset_deg in rng.permutation(np.linspace(-75, 75, LOOKS_PER_WAY)):
             yaw_n = _looking(heading_n, offset_deg, seconds_n, rng)
             if yaw_n is not None:
@@ -128,32 +122,6 @@ def _random_way(free: FreeSpace, count: int, rng: np.random.Generator
     s, dense = np.linspace(0, 1, count), np.linspace(0, 1, len(way))
     heading_n = np.interp(s, dense, headings_rad(way, closed=False))
     return np.stack([np.interp(s, dense, way[:, i]) for i in (0, 1)], axis=1), heading_n
-
-
-def _weaving(free: FreeSpace, count: int, mapped_m44: Float64Array, rng: np.random.Generator
-             ) -> tuple[Float64Array, Float64Array] | None:
-    """Positions and yaws of a way that weaves across a mapped one, looking a little elsewhere."""
-    wanted_m = max(0.3, SPEED_M_S * count / RATE_HZ)
-    start = rng.integers(len(mapped_m44))
-    arc = np.roll(mapped_m44, -start, axis=0)
-    step_m = np.linalg.norm(np.diff(arc[:, :2, 3], axis=0), axis=1)
-    along_m = np.concatenate([[0.0], np.cumsum(step_m)])
-    last = int(np.searchsorted(along_m, wanted_m))
-    if last >= len(arc) or step_m[:last].max(initial=0.0) > 5 * np.median(step_m):
-        return None  # the end of a drive lies in between
-    s_m = np.linspace(0, wanted_m, count)
-    yaw = np.unwrap(np.arctan2(arc[:last + 1, 1, 2], arc[:last + 1, 0, 2]))
-    middle = np.stack([np.interp(s_m, along_m[:last + 1], arc[:last + 1, i, 3]) for i in (0, 1)],
-                      axis=1)
-    heading_n = headings_rad(middle, closed=False)
-    swing = [np.sin(2 * np.pi * (s_m / rng.uniform(1.8, 2.6) + rng.uniform())) for _ in range(2)]
-    aside = rng.uniform(0.12, 0.22) * swing[0]
-    points = middle + aside[:, None] * np.stack([-np.sin(heading_n), np.cos(heading_n)], axis=1)
-    yaw_n = np.interp(s_m, along_m[:last + 1], yaw) + np.radians(rng.uniform(4, 9)) * swing[1]
-    turn_deg_s = np.degrees(np.abs(np.diff(yaw_n))) * RATE_HZ
-    if free.clearance(points).min() < CLEARANCE_M or (turn_deg_s > TURN_LIMIT_DEG_S).any():
-        return None
-    return points, yaw_n
 
 
 def _looking(heading_n: Float64Array, offset_deg: float, seconds_n: Float64Array,
