@@ -18,6 +18,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / 'shared' / 'data'
 
+# Before any test imports torch: waiting threads that spin starve each other on a busy machine
+# (the package itself sets this, but a test may import torch first).
+os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
 # Read by the middleware when a context starts, in this process and in those it starts.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 
