@@ -77,7 +77,7 @@ def buffer_bytes(image_count: int, views_per_image: int, points_per_view: int,
 def fill_buffer(images: PosedImages, encoder: Encoder, view_size: tuple[int, int],
                 views_per_image: int, points_per_view: int, limits: ViewRange,
                 generator: torch.Generator, device: torch.device,
-                on_progress: Callable[[int], None] = lambda images_done: None) -> PointBuffer:
+                on_progress: Callable[[int], object] = lambda images_done: None) -> PointBuffer:
     """Encode every image and its virtual views and keep random cells of each.
 
     The first view of an image is the camera itself. Cells that the real camera did not see

@@ -220,7 +220,7 @@ def _fill_buffer(job: Job, images: PosedImages, encoder: Encoder,
         return fill_buffer(images, encoder, job.input_size, mapping.views_per_image,
                            mapping.points_per_view, job.config.augmentation,
                            torch.Generator().manual_seed(job.config.seed), job.device,
-                           lambda done: bar.update(done - bar.n) and None)
+                           lambda done: bar.update(done - bar.n))
 
 
 def _run(job: Job, stage: MappingStage | AlignmentStage, localizer: Localizer,
