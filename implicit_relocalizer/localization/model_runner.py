@@ -68,6 +68,8 @@ class ModelRunner:
         """
         self.path = path
         self.device = device
+        # products of tiny weights are denormal numbers, ten times as slow and worth nothing
+        torch.set_flush_denormal(True)
         self._module, self.metadata = load_model(path, device)
 
     @torch.inference_mode()

@@ -72,11 +72,13 @@ def orientation_maps(grey_bhw: Tensor, orientations: int = ORIENTATIONS) -> Tens
     edge = math.cos(2.0 * math.pi / orientations)
     threshold = edge * torch.sqrt(gx * gx + gy * gy + 1e-12)
     maps: List[Tensor] = []
-    for k in range(orientations):
+    opposite: List[Tensor] = []
+    for k in range(orientations // 2):
         angle = 2.0 * math.pi * k / orientations
         along = math.cos(angle) * gx + math.sin(angle) * gy
         maps.append(nn.functional.relu(along - threshold))
-    return torch.stack(maps, dim=1) * (1.0 / (1.0 - edge))
+        opposite.append(nn.functional.relu(-along - threshold))
+    return torch.stack(maps + opposite, dim=1) * (1.0 / (1.0 - edge))
 
 
 def blur(images_bhw: Tensor, sigma_px: float) -> Tensor:

@@ -47,7 +47,7 @@ class Localizer(nn.Module):
 
     def __init__(self, encoder: Encoder, head: PointHead, input_size: Tuple[int, int],
                  nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
-                 hypothesis_count: int = 256, refined_count: int = 4) -> None:
+                 hypothesis_count: int = 128, refined_count: int = 2) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -55,7 +55,7 @@ class Localizer(nn.Module):
         self.nominal_focal_px = float(nominal_focal_px)
         self.alignment = alignment
         self.refined_count = refined_count
-        self.iterations = 15
+        self.iterations = 10
         # thresholds are for an image 360 px wide
         self.pixel_scale = self.input_width / 360.0
         generator = torch.Generator().manual_seed(0)

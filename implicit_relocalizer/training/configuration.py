@@ -46,8 +46,8 @@ class LocalizerConfig:
     """How a pose comes from the clouds (see `network.localizer.Localizer`)."""
 
     alignment: str = 'refined'
-    hypothesis_count: int = 256
-    refined_count: int = 4
+    hypothesis_count: int = 128
+    refined_count: int = 2
 
 
 @dataclass(frozen=True)
