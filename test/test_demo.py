@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from box_room import write_box_room
 from PIL import Image
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
@@ -97,11 +98,7 @@ def test_the_bag_holds_the_drive_and_an_answer_to_each_stamp(demo, result):
 
 
 def test_a_model_of_another_place_fails_and_the_figure_is_named(demo, result, tmp_path):
-    other = tmp_path / 'other'
-    rendering = [sys.executable, '-m', 'implicit_relocalizer.cli', 'synthesize', str(other),
-                 '--seed', '1', '--width', '160', '--height', '120', '--mapping-frames', '16',
-                 '--held-out-frames', '12']
-    subprocess.run(rendering, check=True, capture_output=True)
+    other = write_box_room(tmp_path / 'other', 30, held_out_every=3)
     output = tmp_path / 'output'
     done = run_demo(str(other), '--model', str(demo[1] / 'model.pt'), '--output', str(output))
     assert done.returncode == 1, done.stdout + done.stderr
