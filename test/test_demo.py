@@ -13,7 +13,7 @@ from PIL import Image
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_msgs', reason='needs tf2_msgs (or pip_overlay)')
-pytest.importorskip('pyvista', reason='needs the extra demo')
+pytest.importorskip('vtkmodules', reason='needs VTK, from the extra demo')
 
 from rosbags.highlevel import AnyReader
 
