@@ -20,13 +20,32 @@ class SceneError(ValueError):
 
 
 @dataclass(frozen=True)
+class Lens:
+    """The camera that took an image which is not yet the pinhole image that the frame stands for.
+
+    Attributes:
+        model: 'opencv' (k1 k2 p1 p2 [k3 [k4 k5 k6]], plumb_bob and rational_polynomial of ROS) or
+            'fisheye' (k1 k2 k3 k4 of OpenCV's fisheye model, equidistant of ROS).
+        K_33: Intrinsics of the distorted image, pixels, pixel centres at integers.
+        coefficients: In the model's order; all zero only resamples to the frame's camera.
+        image_size: Width and height of the distorted image in pixels.
+    """
+
+    model: Literal['opencv', 'fisheye']
+    K_33: Float64Array
+    coefficients: tuple[float, ...]
+    image_size: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Frame:
     """One image whose camera pose is known.
 
     Attributes:
         name: Unique name within the scene, usually the image's file stem.
-        image_path: The colour image.
-        K_33: Pinhole intrinsics of that image, pixels, pixel centres at integers.
+        image_path: The colour image; where `image_bytes` is given, only a name for messages.
+        K_33: Pinhole intrinsics of the image as `read_frame_image` gives it, pixels, pixel
+            centres at integers.
         T_world_camera: 4x4 camera-to-world transform, metres, camera axes x right, y down,
             z forward.
         split: 'train' (may be learned from) or 'test' (held out).
@@ -34,6 +53,9 @@ class Frame:
         stamp_s: Time of exposure in seconds, or None where the format has none.
         depth_path: uint16 PNG in millimetres (0 = unknown), at a whole fraction of the image's
             resolution: its pixel (x, y) is image pixel (n x, n y). Judges geometry; never trains.
+        image_bytes: The encoded image (PNG, JPEG, ...) where it is not a file of its own.
+        lens: The camera as it was, where `read_frame_image` has to undistort or resample; None
+            where the image is a pinhole image of `K_33` already.
     """
 
     name: str
@@ -44,16 +66,36 @@ class Frame:
     sequence: str = ''
     stamp_s: float | None = None
     depth_path: Path | None = None
+    image_bytes: bytes | None = None
+    lens: Lens | None = None
+
+
+@dataclass(frozen=True)
+class SkippedFrame:
+    """A frame that a reader left out, and why: one bad frame does not stop a thousand."""
+
+    name: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A place: its frames in order and their common image size (width, height) in pixels."""
+    """A place: its frames in order.
+
+    Attributes:
+        name: Of the place.
+        root: Folder or file it was read from.
+        frames: Both splits.
+        image_size: Common width and height in pixels of the images as `read_frame_image` gives
+            them.
+        skipped: What the reader left out.
+    """
 
     name: str
     root: Path
     frames: tuple[Frame, ...]
     image_size: tuple[int, int]
+    skipped: tuple[SkippedFrame, ...] = ()
 
     def split(self, split: Split) -> tuple[Frame, ...]:
         """The frames of one split, in order."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,13 +46,16 @@ def read_image(path: Path) -> Tensor:
     Raises:
         SceneError: missing, no image, or cut off.
     """
-    try:
-        with Image.open(path) as image:
-            return torch.from_numpy(np.array(image.convert('RGB')))
-    except FileNotFoundError:
-        raise SceneError(f'{path}: no such image') from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise SceneError(f'{path}: cannot be decoded ({error}); replace or remove it') from None
+    return _decode(path, None)
+
+
+def read_frame_image(frame: Frame) -> Tensor:
+    """The pinhole image that the frame's `K_33` belongs to: (H, W, 3) uint8 RGB.
+
+    Raises:
+        SceneError: missing, no image, or cut off.
+    """
+    return _decode(frame.image_path, frame.image_bytes)
 
 
 def load_posed_images(frames: Sequence[Frame], origin_world_3: Tensor | None = None,
@@ -65,7 +69,7 @@ def load_posed_images(frames: Sequence[Frame], origin_world_3: Tensor | None = N
     T_b44 = torch.from_numpy(np.stack([frame.T_world_camera for frame in frames]))
     origin = T_b44[:, :3, 3].mean(dim=0) if origin_world_3 is None else origin_world_3
     return PosedImages(
-        images_bhw3=torch.stack([read_image(frame.image_path) for frame in frames]),
+        images_bhw3=torch.stack([read_frame_image(frame) for frame in frames]),
         K_b33=torch.from_numpy(np.stack([frame.K_33 for frame in frames])).float(),
         R_world_camera_b33=T_b44[:, :3, :3].float(),
         t_local_camera_b3=(T_b44[:, :3, 3] - origin).float(),
@@ -75,3 +79,13 @@ def load_posed_images(frames: Sequence[Frame], origin_world_3: Tensor | None = N
 def as_float_images(images_bhw3: Tensor) -> Tensor:
     """(B, H, W, 3) uint8 -> (B, 3, H, W) float32 in [0, 1]."""
     return images_bhw3.permute(0, 3, 1, 2).float() / 255.0
+
+
+def _decode(path: Path, encoded: bytes | None) -> Tensor:
+    try:
+        with Image.open(path if encoded is None else io.BytesIO(encoded)) as image:
+            return torch.from_numpy(np.array(image.convert('RGB')))
+    except FileNotFoundError:
+        raise SceneError(f'{path}: no such image') from None
+    except (UnidentifiedImageError, OSError) as error:
+        raise SceneError(f'{path}: cannot be decoded ({error}); replace or remove it') from None

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from implicit_relocalizer.data.frames import Frame
-from implicit_relocalizer.data.images import read_image
+from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.evaluation.metrics import pose_errors, summarize
 
 Module = Callable[[Tensor, Tensor], dict[str, Tensor]]
@@ -30,7 +30,7 @@ def measure_accuracy(module: Module, frames: Sequence[Frame],
     """
     estimates = []
     for frame in frames:
-        image = read_image(frame.image_path).to(device)
+        image = read_frame_image(frame).to(device)
         K_33 = torch.from_numpy(frame.K_33).float().to(device)
         outputs = module(image, K_33)
         T_44 = np.eye(4)

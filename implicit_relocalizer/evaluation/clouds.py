@@ -12,6 +12,7 @@ from PIL import Image
 from scipy.ndimage import map_coordinates
 
 from implicit_relocalizer.data.frames import Frame, SceneError
+from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.evaluation.metrics import Float64Array
 
 _MILLIMETRES_PER_METRE = 1000.0
@@ -34,8 +35,7 @@ class ColouredCloud:
 
 def read_rgb(frame: Frame) -> np.ndarray:
     """The frame's image, uint8 (h, w, 3) RGB."""
-    with Image.open(frame.image_path) as file:
-        return np.array(file.convert('RGB'))
+    return read_frame_image(frame).numpy()
 
 
 def imagined_cloud(module: torch.jit.ScriptModule, frame: Frame) -> ColouredCloud:

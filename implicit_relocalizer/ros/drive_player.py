@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from geometry_msgs.msg import PoseStamped
-from PIL import Image as PilImage
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -31,6 +30,7 @@ from sensor_msgs.msg import CameraInfo, Image
 
 from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Frame, SceneError
+from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.evaluation.drive import DriveObservations, SentFrame
 from implicit_relocalizer.ros.drive_recorder import (
     POSE_TOPIC,
@@ -136,8 +136,7 @@ def play_and_record(frames: Sequence[Frame], output: Path, rate_hz: float = 10.0
 
 def make_camera_messages(frame: Frame) -> CameraMessages:
     """The frame as rgb8 Image and CameraInfo of an undistorted pinhole camera, unstamped."""
-    with PilImage.open(frame.image_path) as file:
-        rgb_hw3 = np.asarray(file.convert('RGB'))
+    rgb_hw3 = read_frame_image(frame).numpy()
     height, width = rgb_hw3.shape[:2]
     image = Image(height=height, width=width, encoding='rgb8', is_bigendian=0, step=3 * width,
                   data=array.array('B', rgb_hw3.tobytes()))
