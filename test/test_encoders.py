@@ -2,9 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Every registered encoder, and what the gradient descriptor promises."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import torchvision
 from box_room import smooth_noise
+from torchvision.ops import StochasticDepth
 
 from implicit_relocalizer.network.encoders import (
     Encoder,
@@ -13,8 +18,10 @@ from implicit_relocalizer.network.encoders import (
     encoder_names,
     register_encoder,
 )
+from implicit_relocalizer.network.pretrained import PretrainedWeightsError
 
 NAMES = encoder_names()
+LEARNED = [name for name in NAMES if name != 'gradient_descriptor']
 SIZES = [(64, 96), (120, 160), (104, 200)]
 
 
@@ -34,7 +41,8 @@ def encoder(request) -> Encoder:
 
 
 def test_the_documented_encoders_are_registered():
-    assert {'gradient_descriptor', 'resnet18', 'mobilenet_v3_large'} <= set(NAMES)
+    assert {'gradient_descriptor', 'resnet18', 'resnet34', 'mobilenet_v3_large',
+            'efficientnet_b0', 'swin_t'} <= set(NAMES)
 
 
 def test_grids_have_the_promised_shape_scripted_and_eager(encoder):
@@ -55,14 +63,61 @@ def test_each_image_of_a_batch_is_encoded_alone(encoder):
         torch.testing.assert_close(encoder(images)[1:], encoder(images[1:]), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize('name', ['resnet18', 'mobilenet_v3_large'])
-def test_gradients_reach_every_weight_of_the_cnns(name):
+@pytest.mark.parametrize('name', LEARNED)
+def test_gradients_reach_every_weight_of_the_learned_encoders(name):
     torch.manual_seed(0)
-    cnn = build_encoder(name).train()
-    cnn(texture(64, 96).repeat(2, 1, 1, 1)).square().mean().backward()
-    idle = [key for key, p in cnn.named_parameters() if p.grad is None or not p.grad.any()]
+    net = build_encoder(name).train()
+    for module in net.modules():
+        if isinstance(module, StochasticDepth):
+            module.p = 0.0  # else it leaves blocks out at random
+    net(torch.cat([texture(64, 96), texture(64, 96, 1)])).square().mean().backward()
+    idle = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.any()]
     assert not idle
-    assert all(p.grad.isfinite().all() for p in cnn.parameters())
+    assert all(p.grad.isfinite().all() for p in net.parameters())
+
+
+def imagenet_file(name: str, folder: Path) -> Path:
+    """Where torch hub caches torchvision's default weights of a network."""
+    url = torchvision.models.get_model_weights(name).DEFAULT.url
+    path = folder / 'hub' / 'checkpoints' / url.rsplit('/', 1)[-1]
+    path.parent.mkdir(parents=True)
+    return path
+
+
+@pytest.mark.parametrize('name', LEARNED)
+def test_pretrained_weights_come_from_the_cache_of_torch_hub(name, tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    torch.manual_seed(1)
+    net = torchvision.models.get_model(name)
+    torch.save(net.state_dict(), imagenet_file(name, tmp_path))
+    torch.manual_seed(2)
+    learned = torch.cat([p.detach().flatten() for p in build_encoder(name, True).stages[0]
+                         .parameters()])
+    expected = torch.cat([p.detach().flatten() for p in net.parameters()])[:len(learned)]
+    assert torch.equal(learned, expected)
+
+
+def test_without_network_and_cache_the_file_and_its_place_are_named(tmp_path, monkeypatch):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    monkeypatch.setenv('https_proxy', 'http://127.0.0.1:9')  # where nobody answers
+    with pytest.raises(PretrainedWeightsError, match=(
+            rf'downloaded from https://\S+resnet34-b627a593\.pth .*put it into '
+            rf'{re.escape(str(tmp_path))}/hub/checkpoints .*encoder\.pretrained=false')):
+        build_encoder('resnet34', pretrained=True)
+
+
+@pytest.mark.parametrize(('content', 'reason'), [
+    (b'', 'cannot be read'), (b'cut off', 'cannot be read'),
+    ('resnet18', 'holds the weights of another network')])
+def test_a_damaged_or_foreign_weights_file_is_named(tmp_path, monkeypatch, content, reason):
+    monkeypatch.setenv('TORCH_HOME', str(tmp_path))
+    path = imagenet_file('resnet34', tmp_path)
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        torch.save(torchvision.models.get_model(content).state_dict(), path)
+    with pytest.raises(PretrainedWeightsError, match=rf'resnet34-b627a593\.pth: {reason}'):
+        build_encoder('resnet34', pretrained=True)
 
 
 def test_cell_centres_are_the_middles_of_the_cells_row_by_row():

@@ -1,67 +1,62 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""torchvision's CNNs as encoders: features of strides 8, 16 and 32 merged at stride 8."""
+"""torchvision's CNNs as encoders, without their classifiers."""
 
 from typing import List
 
-import torch
-import torchvision
-from torch import Tensor, nn
+from torch import nn
+from torchvision import models
 
 from implicit_relocalizer.network.encoders import Encoder, register_encoder
-
-MERGED_CHANNELS = 256
-
-
-class PyramidEncoder(Encoder):
-    """A CNN cut at three strides; 1x1 convolutions bring the levels together.
-
-    Args:
-        stages: Run one after the other; they end at strides 8, 16 and 32.
-        stage_channels: Channels at the end of each stage.
-    """
-
-    mean_c: Tensor
-    std_c: Tensor
-
-    def __init__(self, stages: List[nn.Module], stage_channels: List[int]) -> None:
-        super().__init__()
-        self.stride = 8
-        self.channels = MERGED_CHANNELS
-        self.stages = nn.ModuleList(stages)
-        self.laterals = nn.ModuleList(
-            nn.Conv2d(channels, MERGED_CHANNELS, 1) for channels in stage_channels)
-        # what torchvision's ImageNet weights were trained with
-        self.register_buffer('mean_c', torch.tensor([0.485, 0.456, 0.406]).view(1, 3, 1, 1))
-        self.register_buffer('std_c', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
-
-    def forward(self, images_b3hw: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [0, 1] -> (B, 256, H / 8, W / 8)."""
-        x = (images_b3hw - self.mean_c) / self.std_c
-        grid = [images_b3hw.shape[2] // 8, images_b3hw.shape[3] // 8]
-        merged = torch.zeros([1], device=x.device)
-        for stage, lateral in zip(self.stages, self.laterals):  # noqa: B905 (TorchScript)
-            x = stage(x)
-            level = nn.functional.interpolate(
-                lateral(x).float(), size=grid, mode='bilinear', align_corners=False)
-            merged = merged + level
-        return merged
+from implicit_relocalizer.network.pretrained import load_pretrained
+from implicit_relocalizer.network.pyramid import MERGED_CHANNELS, PyramidEncoder
 
 
 @register_encoder('resnet18')
 def build_resnet18(pretrained: bool) -> Encoder:
-    """torchvision's resnet18 without its classifier."""
-    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1 if pretrained else None
-    net = torchvision.models.resnet18(weights=weights)
-    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2)
-    return PyramidEncoder([stem, net.layer3, net.layer4], [128, 256, 512])
+    """torchvision's resnet18."""
+    net = models.resnet18()
+    load_pretrained(net, models.ResNet18_Weights.IMAGENET1K_V1 if pretrained else None)
+    return _cut_resnet(net)
+
+
+@register_encoder('resnet34')
+def build_resnet34(pretrained: bool) -> Encoder:
+    """torchvision's resnet34."""
+    net = models.resnet34()
+    load_pretrained(net, models.ResNet34_Weights.IMAGENET1K_V1 if pretrained else None)
+    return _cut_resnet(net)
 
 
 @register_encoder('mobilenet_v3_large')
 def build_mobilenet_v3_large(pretrained: bool) -> Encoder:
-    """torchvision's mobilenet_v3_large without its classifier."""
-    weights = torchvision.models.MobileNet_V3_Large_Weights.IMAGENET1K_V2 if pretrained else None
-    layers = list(torchvision.models.mobilenet_v3_large(weights=weights).features)
-    stages: List[nn.Module] = [nn.Sequential(*layers[:7]), nn.Sequential(*layers[7:13]),
-                               nn.Sequential(*layers[13:])]
-    return PyramidEncoder(stages, [40, 112, 960])
+    """torchvision's mobilenet_v3_large."""
+    net = models.mobilenet_v3_large()
+    load_pretrained(net, models.MobileNet_V3_Large_Weights.IMAGENET1K_V2 if pretrained else None)
+    return _cut_sequence(list(net.features), [7, 13], [40, 112, 960])
+
+
+@register_encoder('efficientnet_b0')
+def build_efficientnet_b0(pretrained: bool) -> Encoder:
+    """torchvision's efficientnet_b0, also without the widening convolution at its end."""
+    net = models.efficientnet_b0()
+    load_pretrained(net, models.EfficientNet_B0_Weights.IMAGENET1K_V1 if pretrained else None)
+    return _cut_sequence(list(net.features)[:8], [4, 6], [40, 112, 320])
+
+
+def _cut_resnet(net: models.ResNet) -> Encoder:
+    stem = nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool, net.layer1, net.layer2)
+    return PyramidEncoder([stem, net.layer3, net.layer4], _laterals([128, 256, 512]))
+
+
+def _cut_sequence(layers: List[nn.Module], ends: List[int], channels: List[int]) -> Encoder:
+    """Stages [0, ends[0]), [ends[0], ends[1]) and the rest, with the channels of their outputs."""
+    first, second = ends
+    stages: List[nn.Module] = [nn.Sequential(*layers[:first]),
+                               nn.Sequential(*layers[first:second]),
+                               nn.Sequential(*layers[second:])]
+    return PyramidEncoder(stages, _laterals(channels))
+
+
+def _laterals(stage_channels: List[int]) -> List[nn.Module]:
+    return [nn.Conv2d(channels, MERGED_CHANNELS, 1) for channels in stage_channels]

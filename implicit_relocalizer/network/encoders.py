@@ -67,10 +67,11 @@ def build_encoder(name: str, pretrained: bool = False) -> Encoder:
 
     Args:
         name: One of `encoder_names()`.
-        pretrained: Load the ImageNet weights of torchvision (downloads them once).
+        pretrained: Load the ImageNet weights of torchvision (downloaded once).
 
     Raises:
         ValueError: unknown name, or `pretrained` for an encoder without weights.
+        PretrainedWeightsError: neither a download nor a file in the cache; with the remedy.
     """
     _import_builtin_encoders()
     if name not in _BUILDERS:
@@ -80,4 +81,4 @@ def build_encoder(name: str, pretrained: bool = False) -> Encoder:
 
 def _import_builtin_encoders() -> None:
     """Load the modules that register the encoders we ship (torchvision only when needed)."""
-    from implicit_relocalizer.network import cnn, descriptor  # noqa: F401
+    from implicit_relocalizer.network import cnn, descriptor, transformer  # noqa: F401
