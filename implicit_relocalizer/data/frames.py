@@ -29,12 +29,14 @@ class Lens:
         K_33: Intrinsics of the distorted image, pixels, pixel centres at integers.
         coefficients: In the model's order; all zero only resamples to the frame's camera.
         image_size: Width and height of the distorted image in pixels.
+        pinhole_size: Width and height of the pinhole image; None where it is the same.
     """
 
     model: Literal['opencv', 'fisheye']
     K_33: Float64Array
     coefficients: tuple[float, ...]
     image_size: tuple[int, int]
+    pinhole_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

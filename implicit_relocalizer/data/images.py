@@ -15,6 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from implicit_relocalizer.data.frames import Frame, SceneError
+from implicit_relocalizer.data.lens import undistort
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,16 @@ def read_frame_image(frame: Frame) -> Tensor:
     """The pinhole image that the frame's `K_33` belongs to: (H, W, 3) uint8 RGB.
 
     Raises:
-        SceneError: missing, no image, or cut off.
+        SceneError: missing, no image, cut off, or not of the size that its lens is for.
     """
-    return _decode(frame.image_path, frame.image_bytes)
+    image_hw3 = _decode(frame.image_path, frame.image_bytes)
+    if frame.lens is None:
+        return image_hw3
+    size = (image_hw3.shape[1], image_hw3.shape[0])
+    if size != frame.lens.image_size:
+        raise SceneError(f'{frame.image_path}: {size[0]}x{size[1]} while its camera is calibrated '
+                         f'at {frame.lens.image_size[0]}x{frame.lens.image_size[1]}')
+    return torch.from_numpy(undistort(image_hw3.numpy(), frame.lens, frame.K_33))
 
 
 def load_posed_images(frames: Sequence[Frame], origin_world_3: Tensor | None = None,
