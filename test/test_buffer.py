@@ -16,7 +16,8 @@ from implicit_relocalizer.evaluation.accuracy import measure_accuracy
 from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.network.encoders import Encoder, build_encoder
 from implicit_relocalizer.training.buffer import buffer_bytes, fill_buffer
-from implicit_relocalizer.training.configuration import ConfigurationError, load_configuration
+from implicit_relocalizer.training.configuration import ConfigurationError
+from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.trainer import train_scene
 
 IMAGE_COUNT = 10

@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from implicit_relocalizer.network.encoders import encoder_names
-from implicit_relocalizer.training.configuration import (
-    ConfigurationError,
-    TrainingConfig,
+from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
+from implicit_relocalizer.training.configuration_file import (
     configuration_to_dict,
     load_configuration,
 )

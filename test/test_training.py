@@ -40,8 +40,8 @@ from implicit_relocalizer.training.configuration import (
     AlignmentConfig,
     MappingConfig,
     TrainingConfig,
-    load_configuration,
 )
+from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.loop import (
     LoopState,
     TrainingError,
@@ -51,7 +51,8 @@ from implicit_relocalizer.training.loop import (
 )
 from implicit_relocalizer.training.losses import pose_loss
 from implicit_relocalizer.training.mapping import clamp_px
-from implicit_relocalizer.training.trainer import split_validation, train_scene
+from implicit_relocalizer.training.plan import split_validation
+from implicit_relocalizer.training.trainer import train_scene
 
 CPU = torch.device('cpu')
 WIDTH, BLOCKS, ANCHORS = 128, 2, 32

@@ -29,8 +29,9 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Train as the options say."""
     from implicit_relocalizer.evaluation.accuracy import measure_accuracy
-    from implicit_relocalizer.training.configuration import load_configuration
-    from implicit_relocalizer.training.trainer import remove_run, train_scene
+    from implicit_relocalizer.training.configuration_file import load_configuration
+    from implicit_relocalizer.training.run_folder import remove_run
+    from implicit_relocalizer.training.trainer import train_scene
     config = load_configuration(find_config(options.config), options.overrides)
     scene = read_scene_argument(options)
     if options.restart:

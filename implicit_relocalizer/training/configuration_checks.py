@@ -1,0 +1,58 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""What the values of a training configuration may be."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from implicit_relocalizer.network.localizer import ALIGNMENTS
+from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
+
+_POSITIVE = {
+    'head': ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'),
+    'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',
+                'clamp_end_px'),
+    'alignment': ('batch_images', 'clamp_px'),
+}
+
+
+def check_ranges(config: TrainingConfig, source: str) -> None:
+    """Refuse values that cannot work.
+
+    Args:
+        config: Of the right types already.
+        source: Where it comes from, for the message.
+
+    Raises:
+        ConfigurationError: names the key, the value and what is allowed.
+    """
+    for name, section in (('mapping', config.mapping), ('alignment', config.alignment),
+                          ('head', config.head), ('augmentation', config.augmentation)):
+        for key, value in dataclasses.asdict(section).items():
+            if not isinstance(value, bool) and not 0 <= value < math.inf:
+                raise ConfigurationError(f'{source}: {name}.{key} is {value}, must be >= 0')
+    for name, keys in _POSITIVE.items():
+        for key in keys:
+            if getattr(getattr(config, name), key) <= 0:
+                raise ConfigurationError(f'{source}: {name}.{key} must be > 0')
+    for key, low, high in (('input_width', 64, 4096), ('validation_fraction', 0.0, 0.5)):
+        value = getattr(config, key)
+        if not low <= value <= high:
+            raise ConfigurationError(f'{source}: {key} is {value}, must be in [{low}, {high}]')
+    for key, allowed in (('precision', ('auto', 'float32', 'bfloat16')),
+                         ('device', ('auto', 'cpu', 'cuda'))):
+        if getattr(config, key) not in allowed:
+            raise ConfigurationError(f'{source}: {key} is {getattr(config, key)!r}, '
+                                     f'must be one of {", ".join(allowed)}')
+    if config.localizer.alignment not in ALIGNMENTS:
+        raise ConfigurationError(f'{source}: localizer.alignment is '
+                                 f'{config.localizer.alignment!r}, must be one of '
+                                 f'{", ".join(ALIGNMENTS)}')
+    if not 1 <= config.localizer.refined_count <= config.localizer.hypothesis_count:
+        raise ConfigurationError(f'{source}: localizer.refined_count must be between 1 and '
+                                 f'localizer.hypothesis_count')
+    if config.augmentation.zoom < 1:
+        raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
+                                 f'must be >= 1 (a factor either way)')

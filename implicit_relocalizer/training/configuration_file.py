@@ -1,0 +1,90 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Training configuration from YAML and overrides; unknown keys are errors."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
+from implicit_relocalizer.training.configuration_checks import check_ranges
+
+T = TypeVar('T')
+
+
+def load_configuration(path: Path, overrides: list[str] | None = None) -> TrainingConfig:
+    """Read a YAML file and apply overrides of the form `section.key=value`.
+
+    Raises:
+        ConfigurationError: no such file, no YAML, unknown key, or a value of the wrong type.
+    """
+    try:
+        values = yaml.safe_load(Path(path).read_text()) or {}
+    except FileNotFoundError:
+        raise ConfigurationError(f'{path}: no such configuration file') from None
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f'{path}: not YAML ({error})') from None
+    if not isinstance(values, dict):
+        raise ConfigurationError(f'{path}: expected keys and values at the top')
+    for override in overrides or []:
+        _apply_override(values, override)
+    config = _build(TrainingConfig, values, str(path), '')
+    check_ranges(config, str(path))
+    return config
+
+
+def configuration_to_dict(config: TrainingConfig) -> dict[str, Any]:
+    """The configuration as plain nested dictionaries."""
+    return dataclasses.asdict(config)
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition('=')
+    if not separator:
+        raise ConfigurationError(f'override {override!r}: expected section.key=value')
+    *sections, last = key.strip().split('.')
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ConfigurationError(f'override {override!r}: {section} is no section')
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise ConfigurationError(f'override {override!r}: {text!r} is no YAML value') from None
+
+
+def _build(cls: type[T], values: dict[str, Any], source: str, prefix: str) -> T:
+    hints = get_type_hints(cls)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise ConfigurationError(f'{source}: unknown key {prefix}{unknown[0]}; '
+                                 f'known here: {", ".join(sorted(hints))}')
+    chosen = {}
+    for key, value in values.items():
+        hint = hints[key]
+        name = prefix + key
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise ConfigurationError(f'{source}: {name} is a section, got {value!r}')
+            chosen[key] = _build(hint, value, source, name + '.')
+        else:
+            chosen[key] = _convert(value, hint, source, name)
+    return cls(**chosen)
+
+
+def _convert(value: Any, hint: type, source: str, name: str) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str):
+        # YAML 1.1 reads 1e-3 as text; a number is what everybody means by it
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    if isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise ConfigurationError(f'{source}: {name} is {value!r}, expected {hint.__name__}')

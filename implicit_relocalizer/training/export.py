@@ -1,0 +1,33 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""From the trained network to the model file, with what the file says of itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from implicit_relocalizer.data.images import PosedImages
+from implicit_relocalizer.network.model_file import ModelMetadata, save_model
+from implicit_relocalizer.training.plan import Job
+
+
+def export_model(job: Job, images: PosedImages, network: nn.Module, result: dict[str, Any],
+                 path: Path) -> None:
+    """Write the model file of a measured network."""
+    network.eval().cpu()
+    position = images.t_local_camera_b3.double() + images.origin_world_3
+    low, high = position.amin(dim=0).tolist(), position.amax(dim=0).tolist()
+    metadata = ModelMetadata(
+        scene=job.scene.name, image_size=job.scene.image_size,
+        K_33=tuple((float(a), float(b), float(c)) for a, b, c in job.fit_frames[0].K_33),
+        position_min_m=(low[0], low[1], low[2]), position_max_m=(high[0], high[1], high[2]),
+        encoder=job.config.encoder.name,
+        accuracy={name: result[name] for name in ('train', 'validation', 'test')
+                  if name in result},
+        training={key: result[key] for key in ('training_seconds', 'configuration', 'versions',
+                                               'device', 'dtype')})
+    save_model(torch.jit.script(network), path, metadata)

@@ -1,0 +1,82 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a training is about to do: which frames, at which size, on which device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from implicit_relocalizer.data.frames import Frame, Scene
+from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
+from implicit_relocalizer.training.precision import choose_device, choose_dtype
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything the steps share.
+
+    Attributes:
+        scene: The place; its held-out frames are only ever measured.
+        config: All settings.
+        fit_frames: Training frames to learn from.
+        validation_frames: Training frames set aside to watch the progress.
+        input_size: Width and height in pixels that the network sees.
+        device, dtype: Where and in which number format the network is computed.
+    """
+
+    scene: Scene
+    config: TrainingConfig
+    fit_frames: tuple[Frame, ...]
+    validation_frames: tuple[Frame, ...]
+    input_size: tuple[int, int]
+    device: torch.device
+    dtype: torch.dtype
+
+
+def plan_job(scene: Scene, config: TrainingConfig) -> Job:
+    """Decide what the configuration leaves open.
+
+    Raises:
+        ConfigurationError: no training frames, or no such device.
+    """
+    frames = scene.split('train')
+    if not frames:
+        raise ConfigurationError(f'{scene.root}: has no training frames')
+    fit, validation = split_validation(frames, config.validation_fraction)
+    width, height = scene.image_size
+    input_width = _round_to_stride(config.input_width)
+    input_size = (input_width, _round_to_stride(input_width * height / width))
+    device = choose_device(config.device)
+    return Job(scene, config, fit, validation, input_size, device,
+               choose_dtype(config.precision, device))
+
+
+def split_validation(frames: Sequence[Frame], fraction: float,
+                     ) -> tuple[tuple[Frame, ...], tuple[Frame, ...]]:
+    """Set evenly spread frames aside: (frames to fit, frames to validate on)."""
+    if fraction <= 0 or len(frames) < 4:
+        return tuple(frames), ()
+    step = max(2, round(1 / fraction))
+    held = set(range(step // 2, len(frames), step))
+    return (tuple(f for i, f in enumerate(frames) if i not in held),
+            tuple(f for i, f in enumerate(frames) if i in held))
+
+
+def spread_frames(frames: Sequence[Frame], count: int) -> list[Frame]:
+    """At most `count` frames, evenly spread."""
+    if len(frames) <= count:
+        return list(frames)
+    return [frames[int((i + 0.5) * len(frames) / count)] for i in range(count)]
+
+
+def describe_frames(job: Job) -> str:
+    """One line by which a resumed run knows its scene again."""
+    frames = job.fit_frames
+    return f'{job.scene.name}: {len(frames)} frames from {frames[0].name} to {frames[-1].name}'
+
+
+def _round_to_stride(size_px: float, stride: int = 8) -> int:
+    return max(stride, round(size_px / stride) * stride)
