@@ -8,14 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.ndimage import map_coordinates
 
-from implicit_relocalizer.data.frames import Frame, SceneError
+from implicit_relocalizer.data.frames import Frame
 from implicit_relocalizer.data.images import read_frame_image
+from implicit_relocalizer.evaluation.depth import back_project, read_depth
 from implicit_relocalizer.evaluation.metrics import Float64Array
-
-_MILLIMETRES_PER_METRE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -58,27 +56,17 @@ def imagined_cloud(module: torch.jit.ScriptModule, frame: Frame) -> ColouredClou
 def measured_cloud(frame: Frame) -> ColouredCloud | None:
     """The true points from the frame's depth image, or None where it has none.
 
-    Back-projection of pixel (u, v) with depth d: T_world_camera (d K^-1 [u, v, 1]).
-
     Raises:
-        SceneError: the depth image is no whole fraction of the colour image.
+        SceneError: the depth image cannot be read or is no whole fraction of the colour image.
     """
     if frame.depth_path is None:
         return None
-    with Image.open(frame.depth_path) as file:
-        depth_m_hw = np.array(file, dtype=np.float64) / _MILLIMETRES_PER_METRE
     rgb_hw3 = read_rgb(frame)
-    step = round(rgb_hw3.shape[1] / depth_m_hw.shape[1])
-    if any(-(-full // step) != small
-           for full, small in zip(rgb_hw3.shape, depth_m_hw.shape, strict=False)):
-        raise SceneError(f'{frame.depth_path}: {depth_m_hw.shape[1]}x{depth_m_hw.shape[0]} is no '
-                         f'whole fraction of the {rgb_hw3.shape[1]}x{rgb_hw3.shape[0]} image')
-    rows, columns = np.nonzero(depth_m_hw)
-    pixels_n2 = np.stack([columns, rows], axis=1) * float(step)
-    rays_n3 = np.column_stack([pixels_n2, np.ones(len(pixels_n2))]) @ np.linalg.inv(frame.K_33).T
-    points_camera_n3 = rays_n3 * depth_m_hw[rows, columns, None]
-    points_world_n3 = (points_camera_n3 @ frame.T_world_camera[:3, :3].T
-                       + frame.T_world_camera[:3, 3])
+    depth = read_depth(frame, (rgb_hw3.shape[1], rgb_hw3.shape[0]))
+    assert depth is not None
+    rows, columns = np.nonzero(depth.depth_m_hw)
+    pixels_n2 = (np.stack([columns, rows], axis=1) * depth.step).astype(np.float64)
+    _, points_world_n3 = back_project(frame, pixels_n2, depth.depth_m_hw[rows, columns])
     return ColouredCloud(points_world_n3, _colours_at(rgb_hw3, pixels_n2),
                          np.ones(len(points_world_n3)))
 

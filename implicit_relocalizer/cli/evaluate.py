@@ -1,0 +1,117 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""`implicit-relocalizer evaluate`: how well a model localizes the frames of a scene."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
+from implicit_relocalizer.cli.subparsers import Subparsers
+from implicit_relocalizer.data.frames import Scene, SceneError
+from implicit_relocalizer.network.model_file import ModelMetadata
+
+logger = logging.getLogger(__name__)
+
+
+def add_parser(commands: Subparsers) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser('evaluate', help='measure a model on a scene with known poses')
+    parser.add_argument('model', type=Path, help='made by `train`')
+    add_scene_arguments(parser)
+    parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
+    parser.add_argument('--geometry', action=argparse.BooleanOptionalAction, default=None,
+                        help='hold the predicted points against depth images '
+                             '(by default where the scene has some)')
+    parser.add_argument('--variants', action='store_true',
+                        help='take the pose from the same points in other ways too')
+    add_result_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def add_result_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that measures frames has."""
+    parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
+    parser.add_argument('--per-frame', action='store_true', help='list every frame in FILE')
+    parser.add_argument('--max-train-frames', type=_positive, metavar='N',
+                        help='measure at most N training frames, evenly spread (all)')
+
+
+def run(options: argparse.Namespace) -> int:
+    """Evaluate as the options say."""
+    from implicit_relocalizer.evaluation.model_evaluation import (
+        EvaluationOptions,
+        describe_circumstances,
+        describe_model,
+        evaluate_module,
+    )
+    from implicit_relocalizer.evaluation.provenance import find_doubts
+    from implicit_relocalizer.evaluation.records import write_json
+    from implicit_relocalizer.evaluation.result_text import describe_result
+    from implicit_relocalizer.localization.model_runner import choose_device
+    from implicit_relocalizer.network.model_file import load_model
+    device = choose_device(options.device)
+    module, metadata = load_model(options.model, device)
+    scene = read_scene_argument(options)
+    check_scene(scene, metadata)
+    doubts = find_doubts(metadata, scene, options.split)
+    for doubt in doubts:
+        logger.warning(doubt)
+    measured = evaluate_module(module, scene, device, EvaluationOptions(
+        options.max_train_frames, wants_geometry(options.geometry, scene), options.variants,
+        options.per_frame))
+    if options.geometry and 'geometry' not in measured:
+        logger.warning('no geometry to compare: the model gives no points, or depth is unknown '
+                       'at all of them')
+    result = {'kind': 'evaluation',
+              **describe_circumstances(scene, options.split, format_of(options), device),
+              'model': describe_model(options.model, metadata), 'warnings': doubts, **measured}
+    print(describe_result(result))
+    if options.json:
+        write_json(options.json, result)
+        print(f'\n{options.json}')
+    return 0
+
+
+def check_scene(scene: Scene, metadata: ModelMetadata) -> None:
+    """Check that a model can be asked about a scene's images at all.
+
+    Raises:
+        SceneError: another aspect ratio, or no frames.
+    """
+    from implicit_relocalizer.localization.camera_check import check_aspect
+    from implicit_relocalizer.localization.rejection import NoPoseError
+    if not scene.frames:
+        raise SceneError(f'{scene.root}: has no frames to measure')
+    try:
+        check_aspect(scene.image_size, metadata.image_size)
+    except NoPoseError as error:
+        raise SceneError(f'{scene.root}: {error}') from None
+
+
+def wants_geometry(asked: bool | None, scene: Scene) -> bool:
+    """Whether to compare with depth: as asked, else where the scene has it.
+
+    Raises:
+        SceneError: asked for where no frame has depth.
+    """
+    available = any(frame.depth_path is not None for frame in scene.frames)
+    if asked and not available:
+        raise SceneError(f'{scene.root}: no frame has a depth image to hold the points against; '
+                         f'leave --geometry out')
+    return available if asked is None else asked
+
+
+def format_of(options: argparse.Namespace) -> str | None:
+    """The format that was asked for, or None where it was detected."""
+    name = getattr(options, 'format', None)
+    return None if name is None else str(name)
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'{text} is not at least 1')
+    return value

@@ -1,0 +1,58 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Results as files: what every one of them holds, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# What a summary of frames and a result must hold to be put into a table.
+SUMMARY_KEYS = ('frames', 'median_translation_m', 'median_rotation_deg', 'p90_translation_m',
+                'recall')
+RECORD_KEYS = ('kind', 'scene', 'split', 'train', 'test', 'hardware', 'versions', 'wall_seconds')
+
+
+class RecordError(ValueError):
+    """A result file cannot be used; the message names the file, the key and the remedy."""
+
+
+def write_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write JSON; a crash leaves the old file whole. NaN is refused."""
+    path = Path(path)
+    text = json.dumps(values, indent=1, allow_nan=False) + '\n'
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + '.partial')
+    partial.write_text(text)
+    partial.replace(path)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read a result and check that it holds what tables need.
+
+    Raises:
+        RecordError: not JSON, or a key is missing.
+    """
+    try:
+        record = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise RecordError(f'{path}: not JSON ({error}); make the result again') from None
+    if not isinstance(record, dict):
+        raise RecordError(f'{path}: holds no JSON object; make the result again')
+    _require(path, record, RECORD_KEYS, '')
+    for part in ('train', 'test'):
+        summary = record[part]
+        if not isinstance(summary, dict):
+            raise RecordError(f'{path}: {part} is {summary!r}, expected a summary of errors; '
+                              f'make the result again')
+        _require(path, summary, SUMMARY_KEYS, f'{part}.')
+    return record
+
+
+def _require(path: Path, values: Mapping[str, Any], keys: tuple[str, ...], prefix: str) -> None:
+    for key in keys:
+        if key not in values:
+            raise RecordError(f'{path}: has no {prefix}{key}; make the result again, or remove '
+                              f'the file')
