@@ -78,6 +78,25 @@ class AlignmentConfig:
 
 
 @dataclass(frozen=True)
+class RegressionConfig:
+    """The pose-regression baseline, in place of stages A and B. `iterations: 0` skips it.
+
+    Its head is `network.regressor.RegressionHead`.
+    """
+
+    iterations: int = 0
+    max_seconds: float = 240.0
+    batch_images: int = 8
+    learning_rate: float = 5e-4
+    weight_decay: float = 1e-2
+    train_encoder: bool = True
+    stem_blocks: int = 0
+    pooled_cells: int = 1
+    width: int = 1024
+    dropout: float = 0.2
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """Everything that decides how a model comes out."""
 
@@ -94,3 +113,4 @@ class TrainingConfig:
     augmentation: ViewRange = field(default_factory=ViewRange)
     mapping: MappingConfig = field(default_factory=MappingConfig)
     alignment: AlignmentConfig = field(default_factory=AlignmentConfig)
+    regression: RegressionConfig = field(default_factory=RegressionConfig)

@@ -15,6 +15,7 @@ _POSITIVE = {
     'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',
                 'clamp_end_px'),
     'alignment': ('batch_images', 'clamp_px'),
+    'regression': ('batch_images', 'pooled_cells', 'width'),
 }
 
 
@@ -29,7 +30,8 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
         ConfigurationError: names the key, the value and what is allowed.
     """
     for name, section in (('mapping', config.mapping), ('alignment', config.alignment),
-                          ('head', config.head), ('augmentation', config.augmentation)):
+                          ('regression', config.regression), ('head', config.head),
+                          ('augmentation', config.augmentation)):
         for key, value in dataclasses.asdict(section).items():
             if not isinstance(value, bool) and not 0 <= value < math.inf:
                 raise ConfigurationError(f'{source}: {name}.{key} is {value}, must be >= 0')
@@ -53,6 +55,14 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
     if not 1 <= config.localizer.refined_count <= config.localizer.hypothesis_count:
         raise ConfigurationError(f'{source}: localizer.refined_count must be between 1 and '
                                  f'localizer.hypothesis_count')
+    regression = config.regression
+    if regression.iterations > 0 and config.mapping.iterations + config.alignment.iterations > 0:
+        raise ConfigurationError(f'{source}: regression is a network of its own; with '
+                                 f'regression.iterations > 0 set mapping.iterations and '
+                                 f'alignment.iterations to 0')
+    if regression.dropout >= 1:
+        raise ConfigurationError(f'{source}: regression.dropout is {regression.dropout}, must be '
+                                 f'< 1')
     if config.augmentation.zoom < 1:
         raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
                                  f'must be >= 1 (a factor either way)')
