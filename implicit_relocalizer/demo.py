@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.checks import (
     Check,
     check_conduct,

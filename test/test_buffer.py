@@ -10,8 +10,8 @@ import torch
 from box_room import IMAGE_SIZE, K_33, BoxRoom, sweep, write_box_room
 
 from implicit_relocalizer.data.augmentation import ViewRange
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.images import PosedImages
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.accuracy import measure_accuracy
 from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.network.encoders import Encoder, build_encoder

@@ -17,7 +17,7 @@ pytest.importorskip('vtkmodules', reason='needs VTK, from the extra demo')
 
 from rosbags.highlevel import AnyReader
 
-from implicit_relocalizer.data.folder import read_folder_scene
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.metrics import RECALL_LIMITS
 from implicit_relocalizer.network.model_file import read_metadata
 

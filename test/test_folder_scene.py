@@ -2,21 +2,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reading a scene folder: what arrives, and how each kind of damage is answered."""
 
+import re
+import shutil
+
 import numpy as np
 import pytest
 from box_room import IMAGE_SIZE, K_33, sweep, write_box_room
 from PIL import Image
 
-from implicit_relocalizer.data.folder import read_folder_scene, read_intrinsics, read_pose
 from implicit_relocalizer.data.frames import SceneError
 from implicit_relocalizer.data.images import load_posed_images, read_image
+from implicit_relocalizer.data.readers.folder import read_folder_scene, read_pose
+from implicit_relocalizer.data.text_files import read_intrinsics
 
 COUNT = 6
 
 
+@pytest.fixture(scope='module')
+def original(tmp_path_factory):
+    return write_box_room(tmp_path_factory.mktemp('original') / 'room', COUNT, held_out_every=3)
+
+
 @pytest.fixture
-def folder(tmp_path):
-    return write_box_room(tmp_path / 'room', COUNT, held_out_every=3)
+def folder(original, tmp_path):
+    return shutil.copytree(original, tmp_path / 'room')
 
 
 def test_frames_arrive_in_order_with_their_labels(folder):
@@ -99,10 +108,6 @@ def break_pose_last_row(folder):
     np.savetxt(folder / 'poses' / '0002.txt', T)
 
 
-def break_no_split(folder):
-    (folder / 'splits' / 'standard.txt').rename(folder / 'splits' / 'other.txt')
-
-
 def break_unknown_test_name(folder):
     (folder / 'splits' / 'standard.txt').write_text('0001\n9999\n')
 
@@ -116,11 +121,16 @@ def break_nothing_held_out(folder):
 
 
 def break_image_size(folder):
-    Image.new('RGB', (80, 60)).save(folder / 'rgb' / '0003.png')
+    Image.new('RGB', (80, 60)).save(folder / 'rgb' / '0002.png')
 
 
 def break_image(folder):
-    (folder / 'rgb' / '0003.png').write_text('not found')
+    (folder / 'rgb' / '0002.png').write_text('not found')
+
+
+def break_image_end(folder):
+    path = folder / 'rgb' / '0002.png'
+    path.write_bytes(path.read_bytes()[:2000])  # its header is whole
 
 
 def break_details(folder):
@@ -141,18 +151,9 @@ def break_double_name(folder):
     (break_missing_intrinsics, r'K\.txt: missing; expected a 3x3 matrix'),
     (break_focal_length, r'K\.txt: .*no camera matrix'),
     (break_intrinsics_shape, r'K\.txt: shape \(4,\), expected \(3, 3\)'),
-    (break_missing_pose, r'0002\.txt: missing; expected a 4x4 matrix'),
-    (break_pose_text, r'0002\.txt: not a table of numbers'),
-    (break_pose_nan, r'0002\.txt: holds NaN or infinity'),
-    (break_pose_scale, r'0002\.txt: .*no rotation'),
-    (break_pose_mirror, r'0002\.txt: .*no rotation.*determinant -1'),
-    (break_pose_last_row, r'0002\.txt: last row is \[1\.0'),
-    (break_no_split, r"standard\.txt: no such split; the folder has \['other'\]"),
     (break_unknown_test_name, r"standard\.txt: names \['9999'\] that have no image"),
     (break_all_held_out, r'standard\.txt: holds out 6 of 6 frames'),
     (break_nothing_held_out, r'standard\.txt: holds out 0 of 6 frames'),
-    (break_image_size, r'0003\.png: 80x60 while 0000\.png is 160x120'),
-    (break_image, r'0003\.png: not a readable image'),
     (break_details, r'frames\.csv: expected columns name,sequence,stamp_s'),
     (break_stamp, r'frames\.csv: expected columns .*noon'),
     (break_double_name, r'0003\.png: has the name of 0003\.jpg'),
@@ -163,15 +164,56 @@ def test_damage_is_answered_with_the_file_and_the_value(folder, damage, message)
         read_folder_scene(folder)
 
 
+@pytest.mark.parametrize(('damage', 'message'), [
+    (break_missing_pose, r'0002\.txt: missing; expected a 4x4 matrix'),
+    (break_pose_text, r'0002\.txt: not a table of numbers'),
+    (break_pose_nan, r'0002\.txt: holds NaN or infinity'),
+    (break_pose_scale, r'0002\.txt: .*no rotation'),
+    (break_pose_mirror, r'0002\.txt: .*no rotation.*determinant -1'),
+    (break_pose_last_row, r'0002\.txt: last row is \[1\.0'),
+    (break_image_size, r'0002\.png: 80x60 while its camera is calibrated at 160x120'),
+    (break_image, r'0002\.png: not a readable image'),
+    (break_image_end, r'0002\.png: cut off or damaged'),
+])
+def test_one_bad_frame_is_left_out_and_named(folder, damage, message, caplog):
+    damage(folder)
+    scene = read_folder_scene(folder)
+    assert [f.name for f in scene.frames] == ['0000', '0001', '0003', '0004', '0005']
+    assert [f.name for f in scene.split('test')] == ['0001', '0004']
+    (skipped,) = scene.skipped
+    assert skipped.name == '0002' and re.search(message, skipped.reason)
+    assert '1 of 6 frames left out' in caplog.text and skipped.reason in caplog.text
+
+
+def test_if_all_frames_are_bad_the_first_is_named(folder):
+    for path in (folder / 'poses').iterdir():
+        np.savetxt(path, np.diag([2.0, 2.0, 2.0, 1.0]))
+    with pytest.raises(SceneError, match=r'none of the 6 frames.*0000\.txt: .*no rotation'):
+        read_folder_scene(folder)
+
+
+def test_without_a_list_every_eighth_frame_by_name_is_held_out(tmp_path):
+    folder = write_box_room(tmp_path / 'room', 18)
+    (folder / 'splits' / 'standard.txt').rename(folder / 'splits' / 'other.txt')
+    (folder / 'poses' / '0001.txt').unlink()  # a bad frame does not shift the others
+    scene = read_folder_scene(folder)
+    assert [f.name for f in scene.split('test')] == ['0000', '0008', '0016']
+    assert len(scene.split('train')) == 14
+    with pytest.raises(SceneError, match=r"hard\.txt: no such split; the folder has \['other'\]"):
+        read_folder_scene(folder, 'hard')
+
+
 def test_a_readable_folder_gives_poses_and_intrinsics_one_by_one(folder):
     np.testing.assert_array_equal(read_intrinsics(folder / 'K.txt'), K_33)
     np.testing.assert_allclose(read_pose(folder / 'poses' / '0000.txt'), sweep(COUNT)[0])
 
 
-def test_an_image_cut_off_is_named_when_its_pixels_are_read(folder):
+def test_an_image_damaged_inside_is_named_when_its_pixels_are_read(folder):
     path = folder / 'rgb' / '0002.png'
-    path.write_bytes(path.read_bytes()[:2000])
-    scene = read_folder_scene(folder)  # its header is whole
+    data = bytearray(path.read_bytes())
+    data[1000:1100] = bytes(100)  # its header and its end are whole
+    path.write_bytes(data)
+    scene = read_folder_scene(folder)
     with pytest.raises(SceneError, match=r'0002\.png: cannot be decoded'):
         load_posed_images(scene.frames)
 

@@ -19,7 +19,6 @@ from box_room import K_33, write_box_room
 from PIL import Image
 
 from implicit_relocalizer.data.augmentation import ViewRange, real_views
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.images import (
     PosedImages,
@@ -27,6 +26,7 @@ from implicit_relocalizer.data.images import (
     load_posed_images,
     read_image,
 )
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.accuracy import measure_accuracy
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.network.encoders import build_encoder

@@ -7,14 +7,24 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Scene
+from implicit_relocalizer.data.scenes import format_names, read_scene
+from implicit_relocalizer.data.splits import STANDARD
 
 
-def add_scene_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add SCENE and the options that say how to read it."""
-    parser.add_argument('scene', type=Path, help='folder with rgb/, poses/, K.txt, splits/')
-    parser.add_argument('--split', default='standard', help='splits/NAME.txt (%(default)s)')
+def add_scene_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """Add SCENE, which may be left out where not required, and how to read it."""
+    parser.add_argument('scene', type=Path, nargs=None if required else '?', help='folder or file with the posed images; '
+                        'doc/scenes.md describes the formats')
+    parser.add_argument('--split', default=STANDARD,
+                        help='splits/NAME.txt lists the held-out frames; %(default)s is the '
+                             "benchmark's own split, or every 8th frame")
+    parser.add_argument('--format', choices=format_names(), help='detected where not given')
+    parser.add_argument('--intrinsics', type=Path, metavar='FILE',
+                        help='3x3 camera matrix, for formats that may lack one')
+    parser.add_argument('--images', type=Path, metavar='FOLDER',
+                        help='where the images of a COLMAP model lie')
+    # Options of one format: an add_..._arguments(parser) each, and its values in `given` below.
 
 
 def read_scene_argument(options: argparse.Namespace) -> Scene:
@@ -23,4 +33,5 @@ def read_scene_argument(options: argparse.Namespace) -> Scene:
     Raises:
         SceneError: it cannot be read; the message names the file, the value and the remedy.
     """
-    return read_folder_scene(options.scene, options.split)
+    given: dict[str, object] = {'intrinsics': options.intrinsics, 'images': options.images}
+    return read_scene(options.scene, options.format, options.split, **given)

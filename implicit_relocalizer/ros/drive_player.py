@@ -28,9 +28,9 @@ from rclpy.signals import SignalHandlerOptions
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo, Image
 
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Frame, SceneError
 from implicit_relocalizer.data.images import read_frame_image
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.drive import DriveObservations, SentFrame
 from implicit_relocalizer.ros.drive_recorder import (
     POSE_TOPIC,

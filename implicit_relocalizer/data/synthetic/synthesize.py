@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from implicit_relocalizer.data.folder import read_folder_scene
 from implicit_relocalizer.data.frames import Float64Array, Scene, SceneError
+from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.data.synthetic.atlas import build_meshes, exposure_for
 from implicit_relocalizer.data.synthetic.crossing import plan_crossing
 from implicit_relocalizer.data.synthetic.drives import Drive, FreeSpace, plan_mapping
