@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from implicit_relocalizer.cli.bag_arguments import add_bag_arguments, bag_options
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.scenes import format_names, read_scene
 from implicit_relocalizer.data.splits import STANDARD
@@ -14,8 +15,9 @@ from implicit_relocalizer.data.splits import STANDARD
 
 def add_scene_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add SCENE, which may be left out where not required, and how to read it."""
-    parser.add_argument('scene', type=Path, nargs=None if required else '?', help='folder or file with the posed images; '
-                        'doc/scenes.md describes the formats')
+    parser.add_argument('scene', type=Path, nargs=None if required else '?',
+                        help='folder or file with the posed images; doc/scenes.md describes the '
+                             'formats')
     parser.add_argument('--split', default=STANDARD,
                         help='splits/NAME.txt lists the held-out frames; %(default)s is the '
                              "benchmark's own split, or every 8th frame")
@@ -25,6 +27,7 @@ def add_scene_arguments(parser: argparse.ArgumentParser, required: bool = True) 
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help='where the images of a COLMAP model lie')
     # Options of one format: an add_..._arguments(parser) each, and its values in `given` below.
+    add_bag_arguments(parser)
 
 
 def read_scene_argument(options: argparse.Namespace) -> Scene:
@@ -33,5 +36,6 @@ def read_scene_argument(options: argparse.Namespace) -> Scene:
     Raises:
         SceneError: it cannot be read; the message names the file, the value and the remedy.
     """
-    given: dict[str, object] = {'intrinsics': options.intrinsics, 'images': options.images}
+    given: dict[str, object] = {'intrinsics': options.intrinsics, 'images': options.images,
+                                **bag_options(options)}
     return read_scene(options.scene, options.format, options.split, **given)

@@ -1,0 +1,167 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Where the camera was: from a pose topic of some body frame, or from transforms alone."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from implicit_relocalizer.data.frames import Float64Array, SceneError
+from implicit_relocalizer.data.readers.bag_options import BagOptions
+from implicit_relocalizer.data.readers.bag_storage import Bag, Topic
+from implicit_relocalizer.data.readers.bag_tf import (
+    TransformTree,
+    add_message,
+    frame_name,
+    stamp_to_ns,
+)
+from implicit_relocalizer.data.readers.bag_topics import choose_topic
+from implicit_relocalizer.data.readers.pose_track import PoseSample, PoseTrack
+
+logger = logging.getLogger(__name__)
+
+TF_TYPE = 'tf2_msgs/msg/TFMessage'
+ODOMETRY_TYPE = 'nav_msgs/msg/Odometry'
+POSE_STAMPED_TYPE = 'geometry_msgs/msg/PoseStamped'
+POSE_TYPES = (POSE_STAMPED_TYPE, 'geometry_msgs/msg/PoseWithCovarianceStamped', ODOMETRY_TYPE)
+
+PoseAt = Callable[[int], Float64Array]
+
+
+@dataclass(frozen=True)
+class CameraPoses:
+    """The camera's pose over time.
+
+    Attributes:
+        at: T_world_camera of a stamp in nanoseconds; raises NoPoseError where there is none.
+        description: Where the poses come from, in one line.
+    """
+
+    at: PoseAt
+    description: str
+
+
+def read_camera_poses(bag: Bag, options: BagOptions, image_frame: str) -> CameraPoses:
+    """Find out where the camera was over the whole recording.
+
+    Args:
+        bag: The recording.
+        options: Which topic or frames.
+        image_frame: The frame_id of the images.
+
+    Raises:
+        SceneError: no poses, several sources of them, or no way to tell where the camera sits
+            on the body that they are of.
+    """
+    tree = _read_transforms(bag)
+    camera_frame = frame_name(options.camera_frame or image_frame)
+    if options.world_frame is not None or (options.pose_topic is None
+                                           and not bag.of_types(POSE_TYPES)):
+        return _from_transforms(bag, tree, options, camera_frame)
+    topic = choose_topic(bag, POSE_TYPES, options.pose_topic, '--pose-topic', 'poses')
+    track, world_frame, child_frame = _read_track(bag, topic)
+    T_body_camera_at, mounting = _mounting(bag, topic, tree, options, child_frame, camera_frame)
+    return CameraPoses(
+        lambda stamp_ns: track.interpolate(stamp_ns, options.max_gap_s) @ T_body_camera_at(
+            stamp_ns),
+        f'poses in {world_frame!r} from {topic}; {mounting}')
+
+
+def _read_transforms(bag: Bag) -> TransformTree:
+    tree = TransformTree()
+    unusable = 0
+    for topic, message in bag.messages(bag.of_types([TF_TYPE])):
+        if message is not None:
+            unusable += add_message(tree, message, topic.name.endswith('tf_static'))
+    if unusable:
+        logger.warning('%s: %d transforms without stamp, with NaN or no unit quaternion left out',
+                       bag.path, unusable)
+    return tree
+
+
+def _from_transforms(bag: Bag, tree: TransformTree, options: BagOptions,
+                     camera_frame: str) -> CameraPoses:
+    if not tree.frames:
+        raise SceneError(
+            f'{bag.path}: holds no poses: no topic of {", ".join(POSE_TYPES)} and no transforms '
+            f'with messages; record /tf and /tf_static or a pose topic with the images')
+    if not camera_frame:
+        raise SceneError(f'{bag.path}: the images have no frame_id; name the camera\'s optical '
+                         f'frame with --camera-frame, one of {tree.frames}')
+    world_frame = frame_name(options.world_frame or tree.root_of(camera_frame))
+    try:
+        moves = tree.moves(world_frame, camera_frame)
+    except SceneError as error:
+        raise SceneError(f'{bag.path}: {error}; choose other frames with --world-frame and '
+                         f'--camera-frame') from None
+    if not moves:
+        raise SceneError(
+            f'{bag.path}: the camera frame {camera_frame!r} never moves in {world_frame!r} '
+            f'according to the transforms; name the map\'s frame with --world-frame and the '
+            f'camera\'s with --camera-frame (frames: {tree.frames}), or a --pose-topic')
+    return CameraPoses(
+        lambda stamp_ns: tree.lookup(world_frame, camera_frame, stamp_ns, options.max_gap_s),
+        f'poses of {camera_frame!r} in {world_frame!r} from the transforms')
+
+
+def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
+    """The poses of a topic, their parent frame and their child frame ('' where unknown)."""
+    samples = []
+    worlds, children = set(), set()
+    for _, message in bag.messages([topic]):
+        if message is None:
+            continue
+        samples.append(_sample(topic, message))
+        worlds.add(frame_name(message.header.frame_id))
+        children.add(frame_name(getattr(message, 'child_frame_id', '')))
+    track = PoseTrack(samples)
+    if not len(track):
+        raise SceneError(f'{bag.path}: {topic} has no usable pose, all are without stamp, with '
+                         f'NaN or with a quaternion whose length is not 1')
+    if track.unusable_count:
+        logger.warning('%s: %d of %d poses on %s without stamp, with NaN or no unit quaternion '
+                       'left out', bag.path, track.unusable_count, len(samples), topic.name)
+    for kind, names in (('frame_id', worlds), ('child_frame_id', children)):
+        if len(names) > 1:
+            raise SceneError(f'{bag.path}: {topic} mixes poses of several frames, {kind} is one '
+                             f'of {sorted(names)}')
+    return track, worlds.pop(), children.pop()
+
+
+def _sample(topic: Topic, message: Any) -> PoseSample:
+    pose = message.pose if topic.type_name == POSE_STAMPED_TYPE else message.pose.pose
+    position, rotation = pose.position, pose.orientation
+    return PoseSample(stamp_to_ns(message.header.stamp), (position.x, position.y, position.z),
+                      (rotation.x, rotation.y, rotation.z, rotation.w))
+
+
+def _mounting(bag: Bag, topic: Topic, tree: TransformTree, options: BagOptions,
+              child_frame: str, camera_frame: str) -> tuple[PoseAt, str]:
+    """T_body_camera over time, and how it is known."""
+    if options.T_body_camera is not None:
+        T_body_camera = options.T_body_camera
+        return lambda stamp_ns: T_body_camera, 'camera mounted as given'
+    body_frame = frame_name(options.pose_frame or child_frame)
+    if options.pose_is_camera or (body_frame and body_frame == camera_frame):
+        return lambda stamp_ns: np.eye(4), 'they are the camera\'s own'
+    what_to_do = (
+        'pass --pose-is-camera if the poses are those of the camera itself (x right, y down, z '
+        'forward), --T-body-camera X Y Z QX QY QZ QW for where the camera sits on the body that '
+        'they are of, or --pose-frame and --camera-frame to look that up in the transforms '
+        f'(frames: {tree.frames or "none recorded"})')
+    if not body_frame:
+        raise SceneError(f'{bag.path}: {topic} does not say whose poses it holds; {what_to_do}')
+    if not camera_frame:
+        raise SceneError(f'{bag.path}: the images have no frame_id, so where the camera sits on '
+                         f'{body_frame!r} is unknown; {what_to_do}')
+    if not tree.are_connected(body_frame, camera_frame):
+        raise SceneError(
+            f'{bag.path}: {topic} holds poses of {body_frame!r}, the images are from '
+            f'{camera_frame!r}, and no chain of transforms connects the two; {what_to_do}')
+    return (lambda stamp_ns: tree.lookup(body_frame, camera_frame, stamp_ns, options.max_gap_s),
+            f'{camera_frame!r} on {body_frame!r} from the transforms')

@@ -1,0 +1,118 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""A moving frame over time, and its pose between two samples: never beyond them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation, Slerp
+
+from implicit_relocalizer.data.frames import Float64Array
+
+NS_PER_S = 1_000_000_000
+# As tf2: what is farther from length one was never meant to be a rotation.
+QUATERNION_TOLERANCE = 0.01
+
+
+class NoPoseError(ValueError):
+    """There is no trustworthy pose at a stamp; the message is the reason, the same for all such
+    stamps so that reasons can be counted."""
+
+
+class PoseSample(NamedTuple):
+    """A pose at a time: child frame in parent coordinates, metres, quaternion x y z w."""
+
+    stamp_ns: int
+    position_m: tuple[float, float, float]
+    quaternion_xyzw: tuple[float, float, float, float]
+
+    @property
+    def is_usable(self) -> bool:
+        """Finite, stamped and with a unit quaternion."""
+        values = (*self.position_m, *self.quaternion_xyzw)
+        norm = float(np.linalg.norm(self.quaternion_xyzw))
+        return (self.stamp_ns > 0 and bool(np.isfinite(values).all())
+                and abs(norm - 1.0) <= QUATERNION_TOLERANCE)
+
+    def to_matrix(self) -> Float64Array:
+        """T_parent_child as 4x4."""
+        return rigid_transform(Rotation.from_quat(self.quaternion_xyzw), self.position_m)
+
+
+class PoseTrack:
+    """Poses of one frame in another, sorted by stamp."""
+
+    def __init__(self, samples: Iterable[PoseSample]) -> None:
+        """Keep the usable samples; of several with one stamp the first.
+
+        Attributes:
+            unusable_count: Samples left out for NaN, no stamp or a quaternion that is none.
+        """
+        given = list(samples)
+        usable = sorted((s for s in given if s.is_usable), key=lambda s: s.stamp_ns)
+        kept = [s for i, s in enumerate(usable)
+                if i == 0 or s.stamp_ns != usable[i - 1].stamp_ns]
+        self.unusable_count = len(given) - len(usable)
+        self._stamps_ns: NDArray[np.int64] = np.array([s.stamp_ns for s in kept], np.int64)
+        self._positions_n3 = np.array([s.position_m for s in kept], np.float64).reshape(-1, 3)
+        self._quaternions_n4 = np.array(
+            [s.quaternion_xyzw for s in kept], np.float64).reshape(-1, 4)
+
+    def __len__(self) -> int:
+        return len(self._stamps_ns)
+
+    @property
+    def span_ns(self) -> tuple[int, int]:
+        """The first and the last stamp."""
+        return int(self._stamps_ns[0]), int(self._stamps_ns[-1])
+
+    def interpolate(self, stamp_ns: int, max_gap_s: float) -> Float64Array:
+        """The pose at a stamp: linear in position, spherically linear in rotation.
+
+        Args:
+            stamp_ns: When.
+            max_gap_s: Largest distance in time of the two samples around it. A sample of
+                exactly this stamp needs no second one.
+
+        Returns:
+            T_parent_child as 4x4.
+
+        Raises:
+            NoPoseError: before the first or after the last sample, or in too long a gap.
+        """
+        after = int(np.searchsorted(self._stamps_ns, stamp_ns))
+        if after < len(self) and self._stamps_ns[after] == stamp_ns:
+            return rigid_transform(Rotation.from_quat(self._quaternions_n4[after]),
+                                   self._positions_n3[after])
+        if after == 0:
+            raise NoPoseError('before the first pose')
+        if after == len(self):
+            raise NoPoseError('after the last pose')
+        pair = slice(after - 1, after + 1)
+        start_ns, end_ns = self._stamps_ns[pair].tolist()
+        if end_ns - start_ns > max_gap_s * NS_PER_S:
+            raise NoPoseError(f'poses more than {max_gap_s:g} s apart')
+        share = (stamp_ns - start_ns) / (end_ns - start_ns)
+        rotation = Slerp([0.0, 1.0], Rotation.from_quat(self._quaternions_n4[pair]))(share)
+        start_3, end_3 = self._positions_n3[pair]
+        return rigid_transform(rotation, start_3 + share * (end_3 - start_3))
+
+
+def rigid_transform(rotation: Rotation, translation_m: Iterable[float]) -> Float64Array:
+    """4x4 from its parts."""
+    T_44 = np.eye(4)
+    T_44[:3, :3] = rotation.as_matrix()
+    T_44[:3, 3] = np.fromiter(translation_m, np.float64, 3)
+    return T_44
+
+
+def inverse_transform(T_a_b: Float64Array) -> Float64Array:
+    """T_b_a of a rigid T_a_b, 4x4."""
+    T_b_a = np.eye(4)
+    T_b_a[:3, :3] = T_a_b[:3, :3].T
+    T_b_a[:3, 3] = -T_a_b[:3, :3].T @ T_a_b[:3, 3]
+    return T_b_a
