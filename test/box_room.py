@@ -45,6 +45,11 @@ class BoxRoom:
         """Image (H, W, 3) uint8 and depth (H, W) in metres of a camera inside."""
         x, y = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
         rays = np.stack([x, y, np.ones_like(x)], -1).reshape(-1, 3) @ np.linalg.inv(K_33).T
+        colours, depth = self.look(T_world_camera, rays)
+        return colours.reshape(size[1], size[0], 3), depth.reshape(size[1], size[0])
+
+    def look(self, T_world_camera: np.ndarray, rays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Colours (N, 3) uint8 along rays (N, 3) with z = 1 of a camera, and their depth (N)."""
         directions = rays @ T_world_camera[:3, :3].T
         position = T_world_camera[:3, 3]
         with np.errstate(divide='ignore'):
@@ -61,8 +66,7 @@ class BoxRoom:
                 texture[None], torch.from_numpy(grid).float()[None, None], mode='bilinear',
                 padding_mode='border', align_corners=False)
             colours[hit] = sampled[0, :, 0].T.numpy()
-        image = (255.0 * colours + 0.5).astype(np.uint8).reshape(size[1], size[0], 3)
-        return image, depth.reshape(size[1], size[0])
+        return (255.0 * colours + 0.5).astype(np.uint8), depth
 
 
 def camera_pose(position_m: tuple[float, float, float], yaw_deg: float,

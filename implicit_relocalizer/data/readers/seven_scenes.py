@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from implicit_relocalizer.data.frames import Lens, Scene, SceneError, Split
-from implicit_relocalizer.data.image_files import find_image
+from implicit_relocalizer.data.frames import Float64Array, Lens, Scene, SceneError, Split
+from implicit_relocalizer.data.image_files import find_image, image_size
 from implicit_relocalizer.data.readers.scene_format import SceneFormat
 from implicit_relocalizer.data.scene_builder import RawFrame, SceneBuilder
 from implicit_relocalizer.data.splits import STANDARD
@@ -41,8 +41,7 @@ def read_seven_scenes(root: Path, split: str = STANDARD, intrinsics: Path | None
     root = Path(root)
     if intrinsics is None and (root / 'K.txt').is_file():
         intrinsics = root / 'K.txt'
-    K_33 = K_DEFAULT_33 if intrinsics is None else read_intrinsics(intrinsics)
-    lens = Lens('opencv', K_33, (), IMAGE_SIZE)
+    K_given_33 = None if intrinsics is None else read_intrinsics(intrinsics)
     lists = _read_lists(root)
     sequences = sorted(path for path in root.glob('seq-*') if path.is_dir())
     if not sequences:
@@ -56,11 +55,19 @@ def read_seven_scenes(root: Path, split: str = STANDARD, intrinsics: Path | None
             pose_path = sequence / f'{stem}.pose.txt'
             name = f'{sequence.name}/{stem}'
             with builder.frame(name):
+                image_path = find_image(sequence / f'{stem}.color.png')
                 builder.add(RawFrame(
-                    name, find_image(sequence / f'{stem}.color.png'), lens,
+                    name, image_path, _lens(image_path, K_given_33),
                     read_matrix(pose_path, (4, 4)), pose_path,
                     split=lists.get(sequence.name), sequence=sequence.name))
     return builder.build()
+
+
+def _lens(image_path: Path, K_given_33: Float64Array | None) -> Lens:
+    """The default camera belongs to the original images, a given one to whatever is there."""
+    if K_given_33 is None:
+        return Lens('opencv', K_DEFAULT_33, (), IMAGE_SIZE)
+    return Lens('opencv', K_given_33, (), image_size(image_path))
 
 
 def _read_lists(root: Path) -> dict[str, Split]:
