@@ -1,24 +1,27 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Training on a small room: it learns, survives a kill, and never sees the held-out frames."""
+"""Training on a small room: it learns, and never sees the held-out frames."""
 
 import json
-import logging
 import shutil
-import subprocess
-import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from box_room import K_33, write_box_room
 from PIL import Image
+from training_runs import (
+    ANCHORS,
+    BLOCKS,
+    WIDTH,
+    configuration,
+    run_alignment,
+    train,
+    weights_of,
+)
 
-from implicit_relocalizer.data.augmentation import ViewRange, real_views
+from implicit_relocalizer.data.augmentation import real_views
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.images import (
     PosedImages,
@@ -33,49 +36,9 @@ from implicit_relocalizer.network.encoders import build_encoder
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import load_model
-from implicit_relocalizer.training.alignment import AlignmentStage
-from implicit_relocalizer.training.anchors import spread_anchors
-from implicit_relocalizer.training.checkpoint import CheckpointError, load_checkpoint
-from implicit_relocalizer.training.configuration import (
-    AlignmentConfig,
-    MappingConfig,
-    TrainingConfig,
-)
 from implicit_relocalizer.training.configuration_file import load_configuration
-from implicit_relocalizer.training.loop import (
-    LoopState,
-    TrainingError,
-    learning_rate_factor,
-    progress_of,
-    run_stage,
-)
 from implicit_relocalizer.training.losses import pose_loss
-from implicit_relocalizer.training.mapping import clamp_px
 from implicit_relocalizer.training.plan import split_validation
-from implicit_relocalizer.training.trainer import train_scene
-
-CPU = torch.device('cpu')
-WIDTH, BLOCKS, ANCHORS = 128, 2, 32
-SETTINGS = {
-    'input_width': 160, 'device': 'cpu', 'precision': 'float32',
-    'head': {'width': WIDTH, 'blocks': BLOCKS, 'anchors': ANCHORS},
-    'mapping': {'iterations': 600, 'max_seconds': 0, 'views_per_image': 4,
-                'points_per_view': 300, 'batch_points': 512}}
-
-
-def configuration(folder: Path, *overrides: str) -> TrainingConfig:
-    path = folder / 'settings.yaml'
-    path.write_text(yaml.safe_dump(SETTINGS))
-    return load_configuration(path, list(overrides))
-
-
-def train(scene: Scene, run_dir: Path, *overrides: str) -> dict:
-    config = configuration(run_dir.parent, *overrides)
-    return train_scene(scene, config, run_dir, measure_accuracy, show_progress=False)
-
-
-def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(run_dir / 'checkpoint.pt', {})['loop']['modules']
 
 
 @pytest.fixture(scope='module')
@@ -193,72 +156,6 @@ def test_held_out_frames_never_reach_training(folder, barely_trained, tmp_path):
     assert changed['test']['median_translation_m'] > 50
 
 
-def test_a_killed_run_goes_on_where_it_was(folder, scene, tmp_path, caplog):
-    run_dir, log = tmp_path / 'run', tmp_path / 'log'
-    configuration(tmp_path)
-    overrides = ['checkpoint_every_s=0.1', 'mapping.iterations=300']
-    command = [sys.executable, '-m', 'implicit_relocalizer.cli', 'train', str(folder), '--config',
-               str(tmp_path / 'settings.yaml'), '--output', str(run_dir)]
-    with log.open('w') as output:
-        process = subprocess.Popen([*command, *(f'--set={value}' for value in overrides)],
-                                   stdout=output, stderr=output)
-        end_s = time.monotonic() + 120
-        while not (run_dir / 'checkpoint.pt').exists():
-            assert process.poll() is None and time.monotonic() < end_s, log.read_text()
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-    saved = load_checkpoint(run_dir / 'checkpoint.pt', {})
-    step = saved['loop']['iteration']
-    assert 0 < step < 300 and not (run_dir / 'result.json').exists()
-    with caplog.at_level(logging.INFO):
-        result = train(scene, run_dir, *overrides)
-    assert f'resuming mapping at step {step}' in caplog.text
-    finished = load_checkpoint(run_dir / 'checkpoint.pt', {})
-    assert finished['loop']['iteration'] == 300
-    assert finished['loop']['elapsed_s'] > saved['loop']['elapsed_s']
-    assert result['training_seconds'] > saved['seconds']
-    optimizer_steps = {int(s['step']) for s in finished['loop']['optimizer']['state'].values()}
-    assert optimizer_steps == {300}, "the optimizer's moments went along"
-    assert result['test']['median_translation_m'] < 0.3
-
-
-def test_a_finished_run_is_not_trained_further(scene, barely_trained):
-    run_dir, result = barely_trained
-    before = weights_of(run_dir)
-    again = train(scene, run_dir, 'mapping.iterations=10')
-    assert again['test'] == result['test']
-    assert all(torch.equal(value, before[name]) for name, value in weights_of(run_dir).items())
-
-
-def test_another_configuration_is_refused_and_leaves_the_folder_alone(scene, barely_trained):
-    run_dir, _ = barely_trained
-    before = (run_dir / 'config.yaml').read_text()
-    with pytest.raises(CheckpointError, match=r'checkpoint\.pt: was made with another '
-                                              r'configuration; .*--restart'):
-        train(scene, run_dir, 'mapping.iterations=10', 'seed=7')
-    assert (run_dir / 'config.yaml').read_text() == before
-    fewer = replace(scene, frames=scene.frames[:20])
-    with pytest.raises(CheckpointError, match='another scene'):
-        train(fewer, run_dir, 'mapping.iterations=10')
-
-
-@pytest.mark.parametrize('share', [0.0, 0.5, 'text'])
-def test_a_damaged_checkpoint_is_named_with_the_remedy(barely_trained, tmp_path, share):
-    whole = (barely_trained[0] / 'checkpoint.pt').read_bytes()
-    path = tmp_path / 'checkpoint.pt'
-    path.write_bytes(b'hello there\n' if share == 'text' else whole[:int(share * len(whole))])
-    with pytest.raises(CheckpointError, match=r'checkpoint\.pt: cannot be read .*delete it'):
-        load_checkpoint(path, {})
-
-
-def test_a_loss_that_is_no_number_ends_with_what_to_change(scene, tmp_path):
-    with pytest.raises(TrainingError, match=r'mapping: the loss became nan at step \d+; lower '
-                                            r'mapping\.learning_rate \(1e\+30\)'):
-        train(scene, tmp_path / 'run', 'mapping.learning_rate=1e30')
-    assert not (tmp_path / 'run' / 'model.pt').exists()
-
-
 def kabsch_pose_loss(localizer: Localizer, images: PosedImages) -> float:
     """Mean pose loss of weighted Kabsch on the training images themselves."""
     views = real_views(as_float_images(images.images_bhw3), images.K_b33,
@@ -270,15 +167,6 @@ def kabsch_pose_loss(localizer: Localizer, images: PosedImages) -> float:
                          1.0).mean().item()
 
 
-def run_alignment(localizer, images, **options):
-    config = AlignmentConfig(max_seconds=0.0, **options)
-    for parameter in localizer.encoder.parameters():
-        parameter.requires_grad_(config.train_encoder)
-    stage = AlignmentStage(localizer, images, config, ViewRange(),
-                           torch.Generator().manual_seed(0), CPU, torch.float32)
-    return run_stage(stage, localizer, None, lambda values: None, lambda: '', 1e9, 1e9, False)
-
-
 def test_alignment_from_a_mapped_head_lowers_the_pose_loss(mapped):
     localizer, images = mapped
     before = kabsch_pose_loss(localizer, images)
@@ -286,74 +174,3 @@ def test_alignment_from_a_mapped_head_lowers_the_pose_loss(mapped):
     after = kabsch_pose_loss(localizer, images)
     assert state.iteration == 120
     assert after < 0.9 * before
-
-
-def test_the_papers_form_trains_everything_end_to_end(scene, tmp_path):
-    result = train(scene, tmp_path / 'run', 'mapping.iterations=0', 'alignment.iterations=3',
-                   'alignment.train_encoder=true', 'alignment.batch_images=4',
-                   'encoder.name=resnet18', 'input_width=96')
-    assert result['test']['frames_answered'] == 5
-    module, metadata = load_model(tmp_path / 'run' / 'model.pt')
-    assert metadata.encoder == 'resnet18'
-    state = load_checkpoint(tmp_path / 'run' / 'checkpoint.pt', {})['loop']['optimizer']['state']
-    moments = [values['exp_avg'] for values in state.values()]
-    assert len(moments) == len(list(module.parameters()))
-    assert all(moment.isfinite().all() for moment in moments)
-    assert all(moment.any() for moment in moments), 'gradients reach every weight'
-
-
-@pytest.mark.parametrize('train_encoder', [False, True])
-def test_the_encoder_learns_only_where_asked(scene, train_encoder):
-    torch.manual_seed(0)
-    images = load_posed_images(scene.split('train')[:4])
-    encoder = build_encoder('resnet18')
-    head = PointHead(encoder.channels, spread_anchors(images, 8, 2.5, 0), width=32, blocks=1)
-    localizer = Localizer(encoder, head, (96, 72), 75.0, images.origin_world_3)
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    run_alignment(localizer, images, iterations=1, batch_images=2, train_encoder=train_encoder)
-    changed = any(not torch.equal(value, before[key])
-                  for key, value in encoder.state_dict().items())
-    assert changed == train_encoder, 'batch statistics count too'
-
-
-def test_anchors_spread_where_the_cameras_look(scene):
-    images = load_posed_images(scene.split('train'))
-    anchors = spread_anchors(images, 24, 2.0, seed=0)
-    assert anchors.shape == (24, 3)
-    assert torch.equal(anchors, spread_anchors(images, 24, 2.0, seed=0))
-    distance = torch.cdist(anchors, images.t_local_camera_b3)
-    assert distance.amin(dim=1).max() < 3.5
-    ahead = ((anchors.unsqueeze(1) - images.t_local_camera_b3)
-             * images.R_world_camera_b33[:, :, 2]).sum(-1)
-    assert (ahead.amax(dim=1) > 1.0).all()
-    few = spread_anchors(load_posed_images(scene.frames[:1]), 24, 2.0, seed=0)
-    assert few.shape == (24, 3) and few.isfinite().all()
-
-
-def test_validation_frames_are_spread_and_set_aside(scene):
-    frames = scene.split('train')
-    fit, validation = split_validation(frames, 0.25)
-    assert len(validation) == 6 and not {f.name for f in fit} & {f.name for f in validation}
-    assert sorted(f.name for f in (*fit, *validation)) == [f.name for f in frames]
-    gaps = np.diff([frames.index(f) for f in validation])
-    assert gaps.max() == gaps.min() == 4
-    assert split_validation(frames, 0.0) == (frames, ())
-    assert split_validation(frames[:3], 0.5) == (frames[:3], ())
-
-
-def test_progress_is_by_steps_or_by_time_whichever_is_further():
-    config = MappingConfig(iterations=100, max_seconds=10.0)
-    assert progress_of(LoopState(25, 1.0), config) == 0.25
-    assert progress_of(LoopState(25, 9.0), config) == 0.9
-    assert progress_of(LoopState(25, 99.0), config) == 1.0
-    assert progress_of(LoopState(25, 99.0), replace(config, max_seconds=0.0)) == 0.25
-
-
-def test_schedules_end_where_they_should():
-    factors = [learning_rate_factor(share) for share in np.linspace(0, 1, 201)]
-    peak = int(np.argmax(factors))
-    assert factors[peak] == pytest.approx(1.0) and peak == 4, 'after a warm-up of 2 %'
-    assert factors[0] == pytest.approx(0.05) and factors[-1] == pytest.approx(0.01)
-    assert np.all(np.diff(factors[:peak + 1]) > 0) and np.all(np.diff(factors[peak:]) < 0)
-    config = MappingConfig(clamp_start_px=16.0, clamp_end_px=1.0)
-    assert [clamp_px(config, share) for share in (0, 0.5, 1)] == pytest.approx([16, 4, 1])

@@ -6,24 +6,27 @@ from __future__ import annotations
 
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from implicit_relocalizer.training.durable import write_durably
+
+FORMAT = 2
 
 
 class CheckpointError(RuntimeError):
     """A checkpoint cannot be resumed; the message names the file, the reason and the remedy."""
 
 
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write atomically: the old checkpoint stays until the new one is whole."""
-    partial = path.with_name(path.name + '.partial')
-    torch.save(state, partial)
-    partial.replace(path)
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write durably: the old checkpoint stays until the new one is whole."""
+    write_durably(path, lambda file: torch.save({**state, 'format': FORMAT}, file))
 
 
-def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def load_checkpoint(path: Path, identity: Mapping[str, Any]) -> dict[str, Any] | None:
     """Read a checkpoint of the same run; None where there is none.
 
     Args:
@@ -31,7 +34,7 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
         identity: What must be the same as when it was written, under the key 'identity'.
 
     Raises:
-        CheckpointError: unreadable, or of another configuration or scene.
+        CheckpointError: unreadable, or of another configuration, scene or version.
     """
     if not path.exists():
         return None
@@ -43,10 +46,25 @@ def load_checkpoint(path: Path, identity: dict[str, Any]) -> dict[str, Any] | No
     except (RuntimeError, pickle.UnpicklingError) as error:
         raise CheckpointError(f'{path}: cannot be read ({str(error).splitlines()[0]}); '
                               f'delete it to start over') from error
+    if state.get('format') != FORMAT:
+        raise CheckpointError(f'{path}: was made by another version of this program; choose '
+                              f'another --output, or pass --restart to throw it away')
     known = state.get('identity', {})
     different = sorted(key for key in identity if known.get(key) != identity[key])
     if different:
+        changes = _changes(known, identity)
         raise CheckpointError(
-            f'{path}: was made with another {", ".join(different)}; choose another --output, '
-            f'or pass --restart to throw it away')
+            f'{path}: was made with another {", ".join(different)} ({"; ".join(changes[:3])}'
+            f'{"; ..." if len(changes) > 3 else ""}); choose another --output, or pass --restart '
+            f'to throw it away')
     return state
+
+
+def _changes(known: Any, wanted: Any, name: str = '') -> list[str]:
+    """What differs, key by key: 'seed was 0, is 7'."""
+    if isinstance(known, Mapping) and isinstance(wanted, Mapping):
+        return [change for key in sorted({*known, *wanted})
+                for change in _changes(known.get(key), wanted.get(key),
+                                       f'{name}.{key}' if name else str(key))]
+    label = name.removeprefix('configuration.')
+    return [] if known == wanted else [f'{label} was {known}, is {wanted}']

@@ -5,6 +5,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import re
+import textwrap
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -37,9 +40,65 @@ def load_configuration(path: Path, overrides: list[str] | None = None) -> Traini
     return config
 
 
+def configuration_from_dict(values: dict[str, Any], source: str) -> TrainingConfig:
+    """The inverse of `configuration_to_dict`.
+
+    Raises:
+        ConfigurationError: unknown key, or a value of the wrong type; names `source`.
+    """
+    config = _build(TrainingConfig, values, source, '')
+    check_ranges(config, source)
+    return config
+
+
+def section_from_overrides(section: type[T], overrides: list[str], source: str) -> T:
+    """A section with its defaults, but for overrides of the form `key=value`.
+
+    Raises:
+        ConfigurationError: unknown key, or a value of the wrong type; names `source`.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(values, override)
+    return _build(section, values, source, '')
+
+
 def configuration_to_dict(config: TrainingConfig) -> dict[str, Any]:
     """The configuration as plain nested dictionaries."""
     return dataclasses.asdict(config)
+
+
+def format_configuration(config: TrainingConfig) -> str:
+    """The whole configuration as YAML, every key with a comment that says what it does."""
+    return '\n'.join(_format_section(config, '')) + '\n'
+
+
+def _format_section(section: Any, indent: str) -> list[str]:
+    meanings = _meanings(type(section))
+    lines = []
+    for key in dataclasses.fields(section):
+        value = getattr(section, key.name)
+        meaning = meanings.get(key.name, '')
+        if dataclasses.is_dataclass(value):
+            about = (inspect.getdoc(type(value)) or '').split('\n\n')[0]
+            lines += ['', *_comment(about, indent), f'{indent}{key.name}:',
+                      *_format_section(value, indent + '  ')]
+        else:
+            text = yaml.safe_dump({key.name: value}).strip()
+            lines += [*_comment(meaning, indent), indent + text]
+    return lines
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(' '.join(text.split()), 95, initial_indent=f'{indent}# ',
+                         subsequent_indent=f'{indent}# ')
+
+
+def _meanings(section: type) -> dict[str, str]:
+    """What the 'Attributes:' of a docstring say of each key."""
+    _, _, attributes = (inspect.getdoc(section) or '').partition('Attributes:\n')
+    entries = re.findall(r'^    (\w[\w, ]*): (.*(?:\n     +.*)*)', attributes, re.MULTILINE)
+    return {key.strip(): meaning for keys, meaning in entries for key in keys.split(',')}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:

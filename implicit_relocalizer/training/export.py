@@ -4,23 +4,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from implicit_relocalizer.data.images import PosedImages
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.plan import Job
 
+# Of the result, what a model file tells about its making.
+TRAINING_KEYS = ('split', 'format', 'train_frames_sha256', 'training_seconds', 'configuration',
+                 'versions', 'hardware', 'device', 'dtype')
 
-def export_model(job: Job, images: PosedImages, network: nn.Module, result: dict[str, Any],
-                 path: Path) -> None:
+
+def export_model(job: Job, network: nn.Module, result: Mapping[str, Any], path: Path) -> None:
     """Write the model file of a measured network."""
     network.eval().cpu()
-    position = images.t_local_camera_b3.double() + images.origin_world_3
-    low, high = position.amin(dim=0).tolist(), position.amax(dim=0).tolist()
+    positions = np.stack([frame.T_world_camera[:3, 3] for frame in job.fit_frames])
+    low, high = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
     metadata = ModelMetadata(
         scene=job.scene.name, image_size=job.scene.image_size,
         K_33=tuple((float(a), float(b), float(c)) for a, b, c in job.fit_frames[0].K_33),
@@ -28,6 +32,5 @@ def export_model(job: Job, images: PosedImages, network: nn.Module, result: dict
         encoder=job.config.encoder.name,
         accuracy={name: result[name] for name in ('train', 'validation', 'test')
                   if name in result},
-        training={key: result[key] for key in ('training_seconds', 'configuration', 'versions',
-                                               'device', 'dtype')})
+        training={key: result[key] for key in TRAINING_KEYS if key in result})
     save_model(torch.jit.script(network), path, metadata)

@@ -4,28 +4,38 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from implicit_relocalizer.data.images import PosedImages
-from implicit_relocalizer.network.encoders import build_encoder
+from implicit_relocalizer.network.encoders import Encoder, build_encoder
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.regressor import PoseRegressor
 from implicit_relocalizer.training.anchors import spread_anchors
+from implicit_relocalizer.training.configuration import TrainingConfig
 from implicit_relocalizer.training.plan import Job
 from implicit_relocalizer.training.regression import build_regressor
 
 
 def build_network(job: Job, images: PosedImages) -> Localizer | PoseRegressor:
     """Build the network for a place; it is called like the model file that it becomes."""
-    config = job.config
+    config, head = job.config, job.config.head
     encoder = build_encoder(config.encoder.name, config.encoder.pretrained)
     if config.regression.iterations > 0:
         return build_regressor(encoder, config.regression, images, job.input_size)
-    head_config = config.head
-    anchors = spread_anchors(images, head_config.anchors, head_config.nominal_depth_m, config.seed)
-    head = PointHead(encoder.channels, anchors, head_config.nominal_depth_m,
-                     head_config.offset_scale_m, head_config.width, head_config.blocks)
+    anchors = spread_anchors(images, head.anchors, head.nominal_depth_m, config.seed)
     nominal_focal_px = float(images.K_b33[:, 0, 0].mean()) * job.input_size[0] \
         / job.scene.image_size[0]
-    options = config.localizer
-    return Localizer(encoder, head, job.input_size, nominal_focal_px, images.origin_world_3,
+    return assemble_localizer(encoder, config, anchors, job.input_size, nominal_focal_px,
+                              images.origin_world_3)
+
+
+def assemble_localizer(encoder: Encoder, config: TrainingConfig, anchors_a3: Tensor,
+                       input_size: tuple[int, int], nominal_focal_px: float,
+                       origin_world_3: Tensor) -> Localizer:
+    """Encoder and point head as one localizer, by the settings of a configuration."""
+    settings, options = config.head, config.localizer
+    head = PointHead(encoder.channels, anchors_a3, settings.nominal_depth_m,
+                     settings.offset_scale_m, settings.width, settings.blocks)
+    return Localizer(encoder, head, input_size, nominal_focal_px, origin_world_3,
                      options.alignment, options.hypothesis_count, options.refined_count)

@@ -10,7 +10,7 @@ import torch
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that 'auto', 'cpu' or 'cuda' stands for here.
+    """The device that 'auto', 'cpu' or 'cuda' (the current one of its process) stands for here.
 
     Raises:
         ValueError: 'cuda' where torch sees no such device.
@@ -18,7 +18,9 @@ def choose_device(name: str) -> torch.device:
     if name == 'cuda' and not torch.cuda.is_available():
         raise ValueError('device is cuda, but torch finds no CUDA device here; '
                          'use device: auto or cpu')
-    return torch.device('cuda' if name != 'cpu' and torch.cuda.is_available() else 'cpu')
+    if name == 'cpu' or not torch.cuda.is_available():
+        return torch.device('cpu')
+    return torch.device('cuda', torch.cuda.current_device())
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:
