@@ -9,9 +9,9 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from implicit_relocalizer.cli import info, synthesize, train
+from implicit_relocalizer.cli import encoders, evaluate, info, sift_map, synthesize, train
 
-COMMANDS = (train, info, synthesize)
+COMMANDS = (train, evaluate, sift_map, info, synthesize, encoders)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what every command that measures frames has."""
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
     parser.add_argument('--per-frame', action='store_true', help='list every frame in FILE')
-    parser.add_argument('--max-train-frames', type=_positive, metavar='N',
+    parser.add_argument('--max-train-frames', type=positive, metavar='N',
                         help='measure at most N training frames, evenly spread (all)')
 
 
@@ -110,7 +110,8 @@ def format_of(options: argparse.Namespace) -> str | None:
     return None if name is None else str(name)
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """A whole number of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'{text} is not at least 1')
