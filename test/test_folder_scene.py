@@ -150,7 +150,7 @@ def break_double_name(folder):
     (break_no_images, r'rgb: no \.jpg or \.png images'),
     (break_missing_intrinsics, r'K\.txt: missing; expected a 3x3 matrix'),
     (break_focal_length, r'K\.txt: .*no camera matrix'),
-    (break_intrinsics_shape, r'K\.txt: shape \(4,\), expected \(3, 3\)'),
+    (break_intrinsics_shape, r'K\.txt: 1 rows of 4 numbers, expected 3 rows of 3'),
     (break_unknown_test_name, r"standard\.txt: names \['9999'\] that have no image"),
     (break_all_held_out, r'standard\.txt: holds out 6 of 6 frames'),
     (break_nothing_held_out, r'standard\.txt: holds out 0 of 6 frames'),

@@ -108,7 +108,10 @@ class SceneBuilder:
         self._check_any()
         official = {frame.name: frame.split for frame in self._frames.values()
                     if frame.split is not None}
-        splits = assign_splits(self._root, self._split, set(self._seen), official)
+        try:
+            splits = assign_splits(self._root, self._split, set(self._seen), official)
+        except SceneError as error:
+            raise SceneError(f'{error}{self._first_left_out()}') from None
         raw = [self._frames[name] for name in sorted(self._frames) if name in splits]
         for name in sorted(self._frames.keys() - splits.keys()):
             self.skip(name, 'the benchmark lists it in neither split')
@@ -142,10 +145,15 @@ class SceneBuilder:
     def _check_splits(self, scene: Scene) -> None:
         train, test = len(scene.split('train')), len(scene.split('test'))
         if not train or not test:
-            reason = f'; the first left out, {self._skipped[0].name}: {self._skipped[0].reason}'
             raise SceneError(
                 f'{self._root}: {train} training and {test} test frames are left of '
-                f'{len(self._seen)}, both need some{reason if self._skipped else ""}')
+                f'{len(self._seen)}, both need some{self._first_left_out()}')
+
+    def _first_left_out(self) -> str:
+        if not self._skipped:
+            return ''
+        first = self._skipped[0]
+        return f' ({len(self._skipped)} were left out, the first, {first.name}: {first.reason})'
 
     def _report(self) -> None:
         if not self._skipped:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,17 +18,18 @@ def read_matrix(path: Path, shape: tuple[int, int]) -> Float64Array:
     Raises:
         SceneError: missing, no numbers, or another shape.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')  # of an empty file, whose shape is refused below
-            matrix = np.loadtxt(path, dtype=np.float64)
-    except FileNotFoundError:
-        raise SceneError(f'{path}: missing; expected a {shape[0]}x{shape[1]} matrix') from None
-    except ValueError as error:
-        raise SceneError(f'{path}: not a table of numbers ({error})') from None
-    if matrix.shape != shape:
-        raise SceneError(f'{path}: shape {matrix.shape}, expected {shape}')
-    return matrix
+    # Not numpy.loadtxt: it takes what follows the # of Microsoft's NaN, -1.#IND, for a comment.
+    rows: list[list[float]] = []
+    for _, words in data_lines(path, f'a {shape[0]}x{shape[1]} matrix'):
+        try:
+            rows.append([float(word) for word in words])
+        except ValueError as error:
+            raise SceneError(f'{path}: not a table of numbers ({error})') from None
+    columns = sorted({len(row) for row in rows}) or [0]
+    if len(rows) != shape[0] or columns != [shape[1]]:
+        found = f'{len(rows)} rows of {" or ".join(map(str, columns))} numbers'
+        raise SceneError(f'{path}: {found}, expected {shape[0]} rows of {shape[1]}')
+    return np.array(rows, np.float64)
 
 
 def read_intrinsics(path: Path) -> Float64Array:
