@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Distorted and differing cameras become one pinhole camera that sees the same room."""
 
+import argparse
+
 import cv2
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import scene_writers
 from box_room import IMAGE_SIZE, K_33, BoxRoom, sweep
 from scene_writers import Shots, text
 
+from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
 from implicit_relocalizer.data.common_camera import common_pinhole
 from implicit_relocalizer.data.frames import Frame, Lens, SceneError
 from implicit_relocalizer.data.images import load_posed_images, read_frame_image
@@ -200,3 +203,44 @@ def test_wrong_calibrations_are_named(lens, message):
 def test_a_lens_that_folds_back_everywhere_is_named():
     with pytest.raises(SceneError, match='shows no pinhole image; check the calibration'):
         pinhole_intrinsics(camera(125.0, IMAGE_SIZE, (-1e6, 0.0, 0.0, 0.0)))
+
+
+@pytest.mark.parametrize('coefficients', [(), (-0.15, 0.0, 0.0, 0.0)])
+def test_a_limit_of_the_width_resamples_once_and_keeps_the_view(coefficients, room, tmp_path):
+    lens = camera(500.0, (640, 480), coefficients)
+    poses = sweep(3)
+    shots = Shots(poses, [photograph(room, T, lens) for T in poses])
+    fx, cx, cy = lens.K_33[0, 0], lens.K_33[0, 2] + 0.5, lens.K_33[1, 2] + 0.5
+    scene_writers.write_colmap_text(
+        tmp_path / 'room', shots, f'OPENCV 640 480 {text([fx, fx, cx, cy])} '
+        f'{text([*coefficients, 0, 0, 0, 0][:4])}')
+    full, scene = read_scene(tmp_path / 'room'), read_scene(tmp_path / 'room', max_width=160)
+    assert full.image_size == (640, 480) and scene.image_size == IMAGE_SIZE
+    for frame, original in zip(scene.frames, full.frames, strict=True):
+        K_expected = original.K_33 / 4.0
+        K_expected[:, 2] += [-0.375, -0.375, 0.75]  # (c + 0.5) / 4 - 0.5
+        np.testing.assert_allclose(frame.K_33, K_expected)
+        check_shows_room(room, frame, factor=0.8)
+    assert read_scene(tmp_path / 'room', max_width=640).frames[0].K_33[0, 0] == pytest.approx(
+        full.frames[0].K_33[0, 0])
+    with pytest.raises(SceneError, match='max_width = 3 pixels'):
+        read_scene(tmp_path / 'room', max_width=3)
+
+
+def test_the_command_line_says_how_to_read_a_scene(room, tmp_path):
+    poses = sweep(9)
+    shots = Shots(poses, [room.render(T)[0] for T in poses])
+    scene_writers.write_seven_scenes(tmp_path / 'room', shots)
+    (tmp_path / 'room' / 'K.txt').unlink()
+    np.savetxt(tmp_path / 'other.txt', K_33)
+    (tmp_path / 'room' / 'splits').mkdir()
+    (tmp_path / 'room' / 'splits' / 'few.txt').write_text('seq-02/frame-000003\n')
+    parser = argparse.ArgumentParser()
+    add_scene_arguments(parser)
+    scene = read_scene_argument(parser.parse_args([
+        str(tmp_path / 'room'), '--format', '7scenes', '--split', 'few', '--max-width', '80',
+        '--intrinsics', str(tmp_path / 'other.txt')]))
+    assert [frame.name for frame in scene.split('test')] == ['seq-02/frame-000003']
+    assert scene.image_size == (80, 60) and scene.frames[0].K_33[0, 0] == 62.5
+    with pytest.raises(SceneError, match=r'images = x does not go with the format 7scenes'):
+        read_scene_argument(parser.parse_args([str(tmp_path / 'room'), '--images', 'x']))

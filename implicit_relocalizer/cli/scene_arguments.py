@@ -26,6 +26,8 @@ def add_scene_arguments(parser: argparse.ArgumentParser, required: bool = True) 
                         help='3x3 camera matrix, for formats that may lack one')
     parser.add_argument('--images', type=Path, metavar='FOLDER',
                         help='where the images of a COLMAP model lie')
+    parser.add_argument('--max-width', type=int, metavar='PX',
+                        help='make wider images smaller, which saves memory')
     # Options of one format: an add_..._arguments(parser) each, and its values in `given` below.
     add_bag_arguments(parser)
 
@@ -38,4 +40,4 @@ def read_scene_argument(options: argparse.Namespace) -> Scene:
     """
     given: dict[str, object] = {'intrinsics': options.intrinsics, 'images': options.images,
                                 **bag_options(options)}
-    return read_scene(options.scene, options.format, options.split, **given)
+    return read_scene(options.scene, options.format, options.split, options.max_width, **given)

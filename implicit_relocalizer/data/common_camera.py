@@ -12,6 +12,7 @@ import numpy as np
 
 from implicit_relocalizer.data.frames import Float64Array, Lens, SceneError
 from implicit_relocalizer.data.lens import fills, is_pinhole, needed_zoom, zoomed
+from implicit_relocalizer.data.resizing import resized_intrinsics
 
 # As for images at run time: scaling rounds the sides to whole pixels.
 MAX_ASPECT_ERROR = 0.01
@@ -87,11 +88,7 @@ def _pinhole(lens: Lens, K_33: Float64Array, size: tuple[int, int]) -> Pinhole:
 
 
 def _own_pinhole(lens: Lens, size: tuple[int, int]) -> Float64Array:
-    K_33 = lens.K_33.copy()
-    for axis in (0, 1):
-        factor = size[axis] / lens.image_size[axis]
-        K_33[axis, axis] *= factor
-        K_33[axis, 2] = (K_33[axis, 2] + 0.5) * factor - 0.5
+    K_33 = resized_intrinsics(lens.K_33, lens.image_size, size)
     return K_33 if is_pinhole(lens) else zoomed(K_33, needed_zoom(lens, K_33, size))
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from implicit_relocalizer.data.frames import Float64Array, Lens, SceneError
+from implicit_relocalizer.data.resizing import resized_intrinsics
 
 UInt8Array = NDArray[np.uint8]
 
@@ -176,12 +177,8 @@ def _reduction(lens: Lens, K_33: Float64Array) -> Lens | None:
         return None
     width, height = lens.image_size
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    K_reduced = lens.K_33.copy()
-    for axis, factor in enumerate((size[0] / width, size[1] / height)):
-        K_reduced[axis, axis] *= factor
-        K_reduced[axis, 2] = (K_reduced[axis, 2] + 0.5) * factor - 0.5
-    return Lens(lens.model, K_reduced, lens.coefficients, size,
-                lens.pinhole_size or lens.image_size)
+    return Lens(lens.model, resized_intrinsics(lens.K_33, lens.image_size, size),
+                lens.coefficients, size, lens.pinhole_size or lens.image_size)
 
 
 @lru_cache(maxsize=_KEPT_MAPS)

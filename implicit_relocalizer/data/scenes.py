@@ -18,6 +18,7 @@ from implicit_relocalizer.data.readers import (
     twelve_scenes,
 )
 from implicit_relocalizer.data.readers.scene_format import SceneFormat
+from implicit_relocalizer.data.resizing import limit_width
 from implicit_relocalizer.data.splits import STANDARD
 
 # A new format is one file in `readers` and one line here.
@@ -39,13 +40,14 @@ def format_names() -> list[str]:
 
 
 def read_scene(root: Path, format: str | None = None, split: str = STANDARD,
-               **options: object) -> Scene:
+               max_width: int | None = None, **options: object) -> Scene:
     """Read a scene in any of the known formats.
 
     Args:
         root: Folder or file.
         format: One of `format_names()`; detected when None.
         split: `splits/SPLIT.txt`, or 'standard': the benchmark's own split, or every 8th frame.
+        max_width: Images wider than that are made smaller while they are decoded.
         options: For the format's reader; those that are None count as not given.
 
     Raises:
@@ -62,7 +64,8 @@ def read_scene(root: Path, format: str | None = None, split: str = STANDARD,
         takers = [f.name for f in FORMATS if wrong[0] in f.options]
         raise SceneError(f'{root}: {wrong[0]} = {given[wrong[0]]!s} does not go with the format '
                          f'{chosen.name}, only with {", ".join(takers) or "none"}')
-    return chosen.read(root, split, **given)
+    scene = chosen.read(root, split, **given)
+    return scene if max_width is None else limit_width(scene, max_width)
 
 
 def detect_format(root: Path) -> SceneFormat:

@@ -28,9 +28,9 @@ def read_seven_scenes(root: Path, split: str = STANDARD, intrinsics: Path | None
     """Read one scene: `seq-01/frame-000000.color.png`, `.pose.txt`, and the two split lists.
 
     The data set has no calibration. The default K (585, 585, 320, 240 at 640x480) is the one its
-    page gives: that of the depth camera, whose poses these are. It is the value most published
-    results used for the colour images too; others take 525 as nominal focal length of the
-    Kinect's colour camera and shift the poses to that camera by an assumed extrinsic. Give
+    page gives: that of the depth camera, whose poses these are. It is commonly used for the
+    colour images too; others take 525, the nominal focal length of the Kinect's colour camera,
+    and shift the poses to that camera by an extrinsic calibration of another Kinect. Give
     `intrinsics`, a 3x3 matrix in a text file, or put it into the scene as `K.txt`, to choose.
     Frames whose pose is not finite (tracking was lost) are left out. Depth is of the other
     camera, not registered to colour, and so not used.
