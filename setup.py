@@ -38,7 +38,7 @@ setup(
     extras_require={
         'train': [
             'matplotlib>=3.6', 'opencv-python-headless>=4.6', 'pillow>=10', 'psutil>=5.9',
-            'pyyaml>=6', 'tqdm>=4.60'],
+            'pyyaml>=6', 'rosbags>=0.11', 'tensorboard>=2.11', 'tqdm>=4.60'],
         # Machines without a ROS 2 installation; pip_overlay/ supplies the rest.
         'ros': [
             'ros-kilted-geometry-msgs', 'ros-kilted-rclpy', 'ros-kilted-rmw-fastrtps-cpp',

@@ -35,10 +35,15 @@ def choose_topic(bag: Bag, type_names: Collection[str], name: str | None, option
 def choose_image_topic(bag: Bag, name: str | None) -> Topic:
     """The topic of images; those of depth are no candidates.
 
+    As for image_transport, a name may also stand for its compressed images.
+
     Raises:
         SceneError: as `choose_topic`.
     """
     if name is not None:
+        compressed = f'{name.rstrip("/")}/compressed'
+        if _of_name(bag, compressed) and not _of_name(bag, name):
+            name = compressed
         return _named_topic(bag, IMAGE_TYPES, name)
     candidates = [topic for topic in bag.of_types(IMAGE_TYPES) if shows_a_scene(bag.first(topic))]
     return _only(bag, candidates, IMAGE_TYPES, '--image-topic', 'images')
@@ -65,7 +70,7 @@ def choose_camera_info_topic(bag: Bag, name: str | None, image_topic: Topic) -> 
 
 
 def _named_topic(bag: Bag, type_names: Collection[str], name: str) -> Topic:
-    found = [t for t in bag.topics if t.name.strip('/') == name.strip('/')]
+    found = _of_name(bag, name)
     fitting = [t for t in found if t.type_name in type_names]
     if not found:
         raise SceneError(f'{bag.path}: has no topic {name}; {_candidates(bag, type_names)}')
@@ -76,6 +81,10 @@ def _named_topic(bag: Bag, type_names: Collection[str], name: str) -> Topic:
         raise SceneError(f'{bag.path}: {fitting[0]} is empty (was its publisher running, with a '
                          f'compatible QoS?); {_candidates(bag, type_names)}')
     return fitting[0]
+
+
+def _of_name(bag: Bag, name: str) -> list[Topic]:
+    return [t for t in bag.topics if t.name.strip('/') == name.strip('/')]
 
 
 def _only(bag: Bag, candidates: list[Topic], type_names: Collection[str], option: str,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from implicit_relocalizer.data.frames import Float64Array, Scene, SceneError
+from implicit_relocalizer.data.frames import Float64Array, Scene, SceneError, SkippedFrame
 from implicit_relocalizer.data.readers.bag_camera import CameraTrack, read_cameras
 from implicit_relocalizer.data.readers.bag_images import ImageMessageError, encode_image
 from implicit_relocalizer.data.readers.bag_options import BagOptions
@@ -52,7 +52,7 @@ def read_ros_bag(path: Path, split: str = STANDARD, options: BagOptions | None =
         selection = _Selection(bag, topic, cameras, poses.at, options)
         for _, message in bag.messages([topic]):
             selection.add(message)
-        return replace(selection.scene(split), name=bag.name)
+        return selection.scene(split)
 
 
 class _SkippedError(ValueError):
@@ -98,12 +98,18 @@ class _Selection:
         for frame in self._in_time():
             with builder.frame(frame.name):
                 builder.add(frame)
-        for name, reason in self._skipped:
-            builder.skip(name, reason)
-        logger.info('%s: %d frames kept (%.0f MB), %d left out%s', self._bag.path,
-                    len(self._kept), sum(len(f.image_bytes or b'') for f in self._kept) / 1e6,
-                    len(self._skipped), self._reasons())
-        return builder.build()
+        self._report()
+        scene = builder.build()
+        skipped = tuple(SkippedFrame(name, reason) for name, reason in self._skipped)
+        return replace(scene, name=self._bag.name, skipped=(*skipped, *scene.skipped))
+
+    def _report(self) -> None:
+        # Of a camera at 30 Hz most images are too near each other: no reason to warn.
+        is_usual = all(reason == TOO_NEAR for _, reason in self._skipped)
+        megabytes = sum(len(frame.image_bytes or b'') for frame in self._kept) / 1e6
+        logger.log(logging.INFO if is_usual else logging.WARNING,
+                   '%s: %d images kept (%.0f MB in memory), %d left out%s', self._bag.path,
+                   len(self._kept), megabytes, len(self._skipped), self._reasons())
 
     def _frame(self, name: str, stamp_ns: int, message: Any) -> RawFrame:
         if stamp_ns <= 0:
