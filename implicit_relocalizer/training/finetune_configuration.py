@@ -23,17 +23,19 @@ class FinetuneConfig:
         reprojection_weight, consistency_weight, likelihood_weight: Of the losses of the clouds,
             under the estimated orientation.
         clamp_px: Reprojection errors beyond it count little.
+        rounds: How often all orientations are estimated anew (position labels).
+        trusted_share: Of the images at the start: those whose points agree best.
+        growth_progress: Share of the stage after which all images are trusted.
         min_score: Images whose points agree less with the best orientation at their labelled
-            position teach nothing yet (share of soft inliers).
-        hypotheses: Orientations tried per image and step.
+            position teach nothing (share of soft inliers).
     """
 
     iterations: int = 4000
     max_seconds: float = 120.0
     views_per_image: int = 3
     points_per_view: int = 400
-    batch_images: int = 8
-    points_per_image: int = 128
+    batch_images: int = 16
+    points_per_image: int = 64
     learning_rate: float = 5e-4
     weight_decay: float = 0.0
     position_weight: float = 1.0
@@ -42,5 +44,7 @@ class FinetuneConfig:
     consistency_weight: float = 0.2
     likelihood_weight: float = 0.1
     clamp_px: float = 4.0
-    min_score: float = 0.15
-    hypotheses: int = 64
+    rounds: int = 20
+    trusted_share: float = 0.3
+    growth_progress: float = 0.6
+    min_score: float = 0.1

@@ -4,7 +4,7 @@
 
 Altillawi et al., RA-L 2024, section III: the position part of the pose loss, and consistency and
 reprojection under the estimated orientation. Where the position is known the orientation is
-estimated with it (`geometry.orientation`): three unknowns, not six.
+estimated with it (`trusted_orientations`): three unknowns, not six.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from torch import Tensor
 
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
-from implicit_relocalizer.geometry.orientation import orientation_at_position
 from implicit_relocalizer.geometry.refinement import refine_pose
 from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
@@ -22,6 +21,7 @@ from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss
 from implicit_relocalizer.training.positioned_cells import CellBatch, PositionedCells
 from implicit_relocalizer.training.precision import autocast
 from implicit_relocalizer.training.stage import StepResult
+from implicit_relocalizer.training.trusted_orientations import TrustedOrientations
 
 REFINEMENT_STEPS = 3
 
@@ -36,6 +36,9 @@ class FinetuneStage:
         self.config = config
         self._localizer, self._cells = localizer, cells
         self._generator, self._device, self._dtype = generator, device, dtype
+        self._orientations = TrustedOrientations(localizer, cells, config.min_score, generator,
+                                                 device)
+        self._rounds_done = 0
 
     def train_mode(self) -> None:
         """Prepare the modules for a training step."""
@@ -44,16 +47,20 @@ class FinetuneStage:
 
     def step(self, progress: float) -> StepResult:
         """Loss on cells of one batch of images, and the median reprojection error in pixels."""
-        del progress  # the loss stays the same
         config, localizer, scale = self.config, self._localizer, self._localizer.pixel_scale
-        batch = self._cells.draw(config.batch_images, config.points_per_image, self._generator,
-                                 self._device)
+        if progress * config.rounds >= self._rounds_done:
+            grown = min(1.0, progress / config.growth_progress)
+            self._orientations.update(config.trusted_share + (1.0 - config.trusted_share) * grown)
+            self._rounds_done += 1
+        trusted = self._orientations.trusted
+        chosen = trusted[torch.randint(len(trusted), (config.batch_images,),
+                                       generator=self._generator)]
+        R_b33 = self._orientations.R_world_camera_i33[chosen].to(self._device)
+        batch = self._cells.draw(chosen, config.points_per_image, self._generator, self._device)
         with autocast(self._device, self._dtype):
             points_world, log_depth, log_error = localizer.head(batch.features_bnc)
         weights = error_weights(log_error)
         depth = torch.exp(log_depth) * batch.depth_factor_bn
-        R_b33, score_b = self._orientations(points_world.detach(), weights.detach(), batch)
-        trusted_b = (score_b >= config.min_score).to(depth.dtype)
         loss_bn, errors = cloud_loss(
             points_world, depth, log_error, batch.pixels_bn2, batch.K_b33.unsqueeze(1),
             R_b33.unsqueeze(1), batch.t_local_camera_b3.unsqueeze(1),
@@ -61,27 +68,13 @@ class FinetuneStage:
             CloudLossWeights(config.reprojection_weight, config.consistency_weight,
                              config.likelihood_weight))
         points_camera = unproject(batch.pixels_bn2, batch.K_b33) * depth.unsqueeze(-1)
-        kabsch_b = self._kabsch_error(points_camera, points_world, weights, batch)
-        refined_b = self._refined_error(R_b33, points_world, weights, batch)
-        count = trusted_b.sum().clamp(min=1.0)
-        cloud = (loss_bn.mean(dim=1) * trusted_b).sum() / count
-        kabsch, refined = ((error_b * trusted_b).sum() / count for error_b in (kabsch_b, refined_b))
+        kabsch = self._kabsch_error(points_camera, points_world, weights, batch).mean()
+        refined = self._refined_error(R_b33, points_world, weights, batch).mean()
+        cloud = loss_bn.mean()
         loss = cloud + config.kabsch_weight * kabsch + config.position_weight * refined
         return StepResult(loss, float(errors.reprojection_px.detach().median()), {
-            'cloud': cloud.detach(), 'kabsch_m': kabsch.detach(), 'position_m': refined.detach(),
-            'trusted': trusted_b.mean()})
-
-    @torch.no_grad()
-    def _orientations(self, points_world_bn3: Tensor, weights_bn: Tensor,
-                      batch: CellBatch) -> tuple[Tensor, Tensor]:
-        """Labels where there are any, else estimates; and how far to trust them."""
-        if batch.R_world_camera_b33 is not None:
-            return batch.R_world_camera_b33, torch.ones_like(weights_bn[:, 0])
-        uniforms_h2 = torch.rand(self.config.hypotheses, 2, generator=self._generator)
-        scale = self._localizer.pixel_scale
-        return orientation_at_position(
-            points_world_bn3, batch.pixels_bn2, batch.K_b33, batch.t_local_camera_b3, weights_bn,
-            uniforms_h2.to(self._device), 10.0 * scale, 3.0 * scale)
+            'cloud': cloud.detach(), 'kabsch_m': kabsch.detach(), 'refined_m': refined.detach(),
+            'trusted_share': len(trusted) / len(self._cells)})
 
     def _kabsch_error(self, points_camera_bn3: Tensor, points_world_bn3: Tensor,
                       weights_bn: Tensor, batch: CellBatch) -> Tensor:

@@ -31,7 +31,6 @@ class CellBatch:
         depth_factor_bn: Depth in the real camera per depth that the head predicts.
         K_b33: Intrinsics of the real cameras at that size.
         t_local_camera_b3: Labels, metres.
-        R_world_camera_b33: Labels, or None where there are none.
     """
 
     features_bnc: Tensor
@@ -39,12 +38,14 @@ class CellBatch:
     depth_factor_bn: Tensor
     K_b33: Tensor
     t_local_camera_b3: Tensor
-    R_world_camera_b33: Tensor | None
 
 
 @dataclass(frozen=True)
 class PositionedCells:
-    """M cells of I images in memory, those of one image next to each other."""
+    """M cells of I images in memory, those of one image next to each other.
+
+    `R_world_camera_i33` are labels, or None where the labels are positions alone.
+    """
 
     features_mc: Tensor
     pixels_m2: Tensor
@@ -58,20 +59,17 @@ class PositionedCells:
     def __len__(self) -> int:
         return self.first_i.shape[0]
 
-    def draw(self, image_count: int, cells_per_image: int, generator: torch.Generator,
+    def draw(self, images_b: Tensor, cells_per_image: int, generator: torch.Generator,
              device: torch.device) -> CellBatch:
-        """Random cells of random images, on a device."""
-        chosen = torch.randint(len(self), (image_count,), generator=generator)
-        share = torch.rand(image_count, cells_per_image, generator=generator)
-        count_b1 = self.count_i[chosen].unsqueeze(1)
-        cell = self.first_i[chosen].unsqueeze(1) + (share * count_b1).long().clamp(
+        """Random cells of images given by index, on a device."""
+        share = torch.rand(len(images_b), cells_per_image, generator=generator)
+        count_b1 = self.count_i[images_b].unsqueeze(1)
+        cell = self.first_i[images_b].unsqueeze(1) + (share * count_b1).long().clamp(
             max=count_b1 - 1)
-        R_i33 = self.R_world_camera_i33
         return CellBatch(
             self.features_mc[cell].to(device).float(), self.pixels_m2[cell].to(device),
-            self.depth_factor_m[cell].to(device), self.K_i33[chosen].to(device),
-            self.t_local_camera_i3[chosen].to(device),
-            None if R_i33 is None else R_i33[chosen].to(device))
+            self.depth_factor_m[cell].to(device), self.K_i33[images_b].to(device),
+            self.t_local_camera_i3[images_b].to(device))
 
 
 def forget_rotations(images: PosedImages) -> PosedImages:

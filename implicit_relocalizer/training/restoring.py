@@ -49,7 +49,7 @@ def restore_model(path: Path) -> RestoredModel:
     if config.regression.iterations > 0:
         raise ModelFileError(f'{path}: is a pose regression, which predicts no points; only '
                              f'localizers can be fine-tuned')
-    state = module.state_dict()  # type: ignore[no-untyped-call]
+    state = module.state_dict()
     anchors = torch.zeros(config.head.anchors, 3)
     localizer = assemble_localizer(
         build_encoder(metadata.encoder), config, anchors,
