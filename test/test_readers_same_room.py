@@ -15,6 +15,7 @@ from PIL import Image
 from scene_writers import COUNT, WRITERS
 
 from implicit_relocalizer.data.frames import SceneError
+from implicit_relocalizer.data.image_files import image_size
 from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.data.readers.colmap_model import read_cameras
 from implicit_relocalizer.data.scenes import FORMATS, detect_format, format_names, read_scene
@@ -208,3 +209,23 @@ def test_two_rooms_reads_with_both_of_its_splits(two_rooms):
     standard, hard = read_scene(two_rooms), read_scene(two_rooms, split='hard')
     assert len(standard.frames) == 373 and len(standard.split('test')) == 47
     assert [f.split == 'test' for f in hard.frames] == [i // 10 % 5 == 4 for i in range(373)]
+
+
+def test_a_transforms_file_may_be_named_itself(scenes):
+    scene = read_scene(scenes / 'nerfstudio' / 'transforms.json')
+    assert scene.name == 'nerfstudio' and len(scene.frames) == COUNT
+
+
+def test_jpeg_files_that_are_whole_pass_whatever_follows_them(shots, tmp_path):
+    path = tmp_path / 'photo.jpg'
+    scene_writers.save(shots.images[0], path)
+    data = path.read_bytes()
+    path.write_bytes(data + b'a phone appends its film here' * 100)
+    assert image_size(path) == IMAGE_SIZE
+    for size in (len(data) - 30, len(data) // 2):
+        path.write_bytes(data[:size])
+        with pytest.raises(SceneError, match=r'photo\.jpg: cut off or damaged'):
+            image_size(path)
+    path.write_bytes(b'')
+    with pytest.raises(SceneError, match=r'photo\.jpg: not a readable image \(0 bytes\)'):
+        image_size(path)

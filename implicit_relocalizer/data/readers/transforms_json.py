@@ -41,7 +41,7 @@ def read_transforms(root: Path, split: str = STANDARD) -> Scene:
         SceneError: missing, no JSON, without frames, or no frame is left.
     """
     root = Path(root)
-    builder = SceneBuilder(root, split)
+    builder = SceneBuilder(root.parent if root.is_file() else root, split)
     for path, official_split in _files(root):
         shared = _read_json(path)
         folder = path.parent
