@@ -31,6 +31,7 @@ setup(
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
         (f'share/{NAME}/config', files('config', '*.yaml')),
+        (f'share/{NAME}/config/experiments', files('config/experiments', '*.yaml')),
         (f'share/{NAME}/config/train', files('config/train', '*.yaml')),
     ],
     zip_safe=False,

@@ -9,9 +9,20 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from implicit_relocalizer.cli import encoders, evaluate, info, sift_map, synthesize, train
+from implicit_relocalizer.cli import (
+    encoders,
+    evaluate,
+    experiment,
+    info,
+    inspect_scene,
+    sift_map,
+    synthesize,
+    tables,
+    train,
+)
 
-COMMANDS = (train, evaluate, sift_map, info, synthesize, encoders)
+COMMANDS = (inspect_scene, train, evaluate, sift_map, info, synthesize, encoders,
+            experiment, tables)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

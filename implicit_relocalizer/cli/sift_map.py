@@ -40,7 +40,8 @@ def run(options: argparse.Namespace) -> int:
                                   options.max_train_frames, options.per_frame)}
     print(describe_result(result))
     print(f'  map: {result["points"]} points, {result["descriptors"]} descriptors, '
-          f'{result["model"]["bytes"] / 1e6:.1f} MB, built in {result["building_seconds"]:.0f} s')
+          f'{result["model"]["bytes"] / 1e6:.1f} MB, built in {result["building_seconds"]:.0f} s '
+          f'({result["building_cpu_seconds"]:.0f} s of processor time)')
     if options.json:
         write_json(options.json, result)
         print(f'\n{options.json}')
