@@ -162,7 +162,10 @@ def check_camera(pairs: Sequence[MatchedPair], K_of: Callable[[int], Float64Arra
     better = [(evidence, candidate) for evidence, candidate in found if evidence.beats(given)]
     if not better:
         return None
-    evidence, candidate = min(better, key=lambda item: item[0].median_px)
+    best = min((evidence for evidence, _ in better), key=lambda evidence: evidence.median_px)
+    # The more particular mistakes are listed first: they win where others fit as well.
+    evidence, candidate = next(item for item in better if not best.beats(item[0])
+                               and item[0].median_px < 1.5 * best.median_px)
     return Alternative(candidate.key, candidate.title, evidence.median_px, given.median_px,
                        candidate.numpy_line)
 

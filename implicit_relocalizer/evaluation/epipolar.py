@@ -65,8 +65,7 @@ def fundamental_matrix(K_first_33: Float64Array, K_second_33: Float64Array,
         T_second_first: 4x4, maps points of the first camera frame into the second.
     """
     t_3 = T_second_first[:3, 3] / np.linalg.norm(T_second_first[:3, 3])
-    cross_33 = np.array([[0, -t_3[2], t_3[1]], [t_3[2], 0, -t_3[0]], [-t_3[1], t_3[0], 0]])
-    return (np.linalg.inv(K_second_33).T @ cross_33 @ T_second_first[:3, :3]
+    return (np.linalg.inv(K_second_33).T @ _cross_matrix(t_3) @ T_second_first[:3, :3]
             @ np.linalg.inv(K_first_33))
 
 
@@ -103,11 +102,12 @@ def triangulate_depths(pair: MatchedPair, K_first_33: Float64Array, K_second_33:
     a_n3 = _homogeneous(pair.points_first_n2) @ (R_33 @ np.linalg.inv(K_first_33)).T
     b_n3 = _homogeneous(pair.points_second_n2) @ np.linalg.inv(K_second_33).T
     normal_n3 = np.cross(b_n3, a_n3)
+    cross_t_33 = _cross_matrix(t_3)  # x @ [t]x is x cross t
     square_n = np.sum(normal_n3 ** 2, axis=1)
     sine_n = np.sqrt(square_n) / (np.linalg.norm(a_n3, axis=1) * np.linalg.norm(b_n3, axis=1))
     with np.errstate(divide='ignore', invalid='ignore'):
-        z_a_n = -np.sum(np.cross(b_n3, t_3) * normal_n3, axis=1) / square_n
-        z_b_n = -np.sum(np.cross(a_n3, t_3) * normal_n3, axis=1) / square_n
+        z_a_n = -np.sum((b_n3 @ cross_t_33) * normal_n3, axis=1) / square_n
+        z_b_n = -np.sum((a_n3 @ cross_t_33) * normal_n3, axis=1) / square_n
     seen_n = sine_n > np.sin(_SMALLEST_PARALLAX_RAD)
     return np.where(seen_n, z_a_n, np.nan), np.where(seen_n, z_b_n, np.nan)
 
@@ -120,6 +120,10 @@ def share_in_front(pair: MatchedPair, K_first_33: Float64Array, K_second_33: Flo
     if not seen_n.any():
         return float('nan')
     return float(np.mean((z_a_n[seen_n] > 0) & (z_b_n[seen_n] > 0)))
+
+
+def _cross_matrix(t_3: Float64Array) -> Float64Array:
+    return np.array([[0, -t_3[2], t_3[1]], [t_3[2], 0, -t_3[0]], [-t_3[1], t_3[0], 0]])
 
 
 def _homogeneous(points_n2: Float64Array) -> Float64Array:

@@ -100,9 +100,12 @@ class PairFinder:
             return None
         points_first_n2 = features[0].points_n2[rows_first]
         points_second_n2 = features[1].points_n2[rows_second]
-        F_33, inliers = cv2.findFundamentalMat(
-            points_first_n2, points_second_n2, cv2.USAC_MAGSAC,
-            _MAX_FIT_ERROR * features[0].longest_side_px, 0.999, 2000)
+        try:
+            F_33, inliers = cv2.findFundamentalMat(
+                points_first_n2, points_second_n2, cv2.USAC_MAGSAC,
+                _MAX_FIT_ERROR * features[0].longest_side_px, 0.999, 2000)
+        except cv2.error:  # an assertion of OpenCV's where no sample of the matches fits
+            return None
         if F_33 is None or F_33.shape != (3, 3) or int(inliers.sum()) < _MIN_MATCHES:
             return None
         kept = inliers.ravel().astype(bool)

@@ -16,8 +16,10 @@ from implicit_relocalizer.data.frames import Float64Array, Frame, Scene, Skipped
 
 # A turn of one radian changes a view as much as a step of this length does.
 VIEW_DEPTH_M = 2.5
-# A step is a jump if it is so many times the usual one, and at least this large.
+# A step is a jump if it is so many times the usual one, and a turn at least this large.
 _JUMP_RATIO, _JUMP_DEG = 10.0, 20.0
+# There and back again: two steps so many times the usual one, and what both amount to.
+_SPIKE_RATIO = 3.0
 _GAP_RATIO = 5.0  # of two time stamps
 _SAME_PLACE_M, _SAME_VIEW_DEG = 1e-6, 1e-4
 
@@ -152,7 +154,7 @@ def describe_scene(scene: Scene, T_world_camera_n44: Float64Array) -> SceneStati
         float(np.median(steps_m)) if len(steps_m) else 0.0,
         float(np.median(steps_deg)) if len(steps_deg) else 0.0,
         nearest_training_views(T_world_camera_n44[train_n], T_world_camera_n44[~train_n]),
-        _find_jumps(neighbours_s2, steps_m, steps_deg),
+        _find_jumps(T_world_camera_n44, neighbours_s2, steps_m, steps_deg),
         int(np.sum((steps_m < _SAME_PLACE_M) & (steps_deg < _SAME_VIEW_DEG))),
         _time_statistics(frames, neighbours_s2), group_reasons(scene.skipped))
 
@@ -206,16 +208,27 @@ def _neighbours(frames: Sequence[Frame]) -> np.ndarray:
     return np.array(pairs, dtype=int).reshape(-1, 2)
 
 
-def _find_jumps(neighbours_s2: np.ndarray, steps_m: Float64Array, steps_deg: Float64Array,
-                ) -> tuple[Jump, ...]:
+def _find_jumps(T_world_camera_n44: Float64Array, neighbours_s2: np.ndarray,
+                steps_m: Float64Array, steps_deg: Float64Array) -> tuple[Jump, ...]:
     if len(steps_m) < 3:
         return ()
     # Of the upper half: a camera that mostly stands still has a median step of nothing.
-    usual_m, usual_deg = np.percentile(steps_m, 75), np.percentile(steps_deg, 75)
-    large = (((steps_m > _JUMP_RATIO * usual_m) & (steps_m > _SAME_PLACE_M))
-             | (steps_deg > max(_JUMP_RATIO * usual_deg, _JUMP_DEG)))
+    usual_m = max(float(np.percentile(steps_m, 75)), _SAME_PLACE_M)
+    usual_deg = max(float(np.percentile(steps_deg, 75)), _JUMP_DEG / _JUMP_RATIO)
+    sizes_s = np.maximum(steps_m / usual_m, steps_deg / usual_deg)
+    large_s = sizes_s > _JUMP_RATIO
+    # Steps i and i + 1 share a frame where the sequence goes on.
+    shared = np.flatnonzero(neighbours_s2[:-1, 1] == neighbours_s2[1:, 0])
+    around_m, around_deg = view_differences(
+        T_world_camera_n44,
+        np.column_stack([neighbours_s2[shared, 0], neighbours_s2[shared + 1, 1]]))
+    around = np.maximum(around_m / usual_m, around_deg / usual_deg)
+    out_and_back = (np.minimum(sizes_s[shared], sizes_s[shared + 1])
+                    > _SPIKE_RATIO * np.maximum(around, 1.0))
+    large_s[shared[out_and_back]] = True
+    large_s[shared[out_and_back] + 1] = True
     return tuple(Jump(int(a), int(b), float(steps_m[i]), float(steps_deg[i]))
-                 for i, (a, b) in enumerate(neighbours_s2) if large[i])
+                 for i, (a, b) in enumerate(neighbours_s2) if large_s[i])
 
 
 def _field_of_view_deg(K_33: Float64Array, image_size: tuple[int, int]) -> tuple[float, float]:

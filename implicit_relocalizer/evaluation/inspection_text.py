@@ -34,8 +34,8 @@ def describe_statistics(scene: Scene, statistics: SceneStatistics) -> str:
 
 def describe_check(scene: Scene, check: SceneCheck) -> str:
     """The pose-convention check with its table, verdict and remedy."""
-    lines = ['', f'Pose convention, from {len(check.search.pairs)} pairs of matched images'
-             + _failed_pairs(check)]
+    lines = ['', *_wrapped(f'Pose convention, from {len(check.search.pairs)} pairs of matched '
+                           f'images' + _failed_pairs(check))]
     convention = check.convention
     lines += _table(convention)
     lines += ['', *_wrapped(f'{_headline(check)}: {convention.reason}.')]
@@ -67,7 +67,7 @@ def _statistics_rows(scene: Scene, statistics: SceneStatistics) -> Iterator[tupl
                         if statistics.K_spread > 1e-3 else ''))
     lenses = sum(frame.lens is not None for frame in scene.frames)
     if lenses:
-        yield 'lens', f'{lenses} frames are undistorted to this pinhole camera when read'
+        yield 'lens', f'{_count(lenses, "frame")} undistorted to this pinhole camera when read'
     yield 'extent', ' x '.join(f'{side:.2f}' for side in statistics.extent_m) + ' m (x, y, z)'
     yield 'path', (f'{format_length(statistics.path_length_m)}; usual step '
                    f'{format_length(statistics.step_m)} and {statistics.step_deg:.1f}°')
@@ -81,19 +81,20 @@ def _statistics_rows(scene: Scene, statistics: SceneStatistics) -> Iterator[tupl
         yield 'nearest training', (f'view of the test frames: median {at(50)}, 90 % within '
                                    f'{at(90)}, farthest {at(100)}')
         if nearest.identical:
-            yield 'leaking', (f'{nearest.identical} test frames have exactly the pose of a '
-                              f'training frame: their errors will look too good')
+            yield 'leaking', (f'{_count(nearest.identical, "test frame")} with exactly the pose '
+                              f'of a training frame: such errors look too good')
     if statistics.jumps:
         yield 'jumps', f'{len(statistics.jumps)}: ' + _listed(
             [f'{scene.frames[jump.first].name} to {scene.frames[jump.second].name} '
              f'({format_length(jump.distance_m)}, {jump.angle_deg:.0f}°)'
              for jump in statistics.jumps])
     if statistics.frozen:
-        yield 'repeated poses', f'{statistics.frozen} frames have exactly their neighbour\'s pose'
+        yield 'repeated poses', (f'{_count(statistics.frozen, "frame")} with exactly the pose of '
+                                 f'the one before')
     if statistics.time is not None:
         yield 'time', _time(scene, statistics)
     if statistics.skipped:
-        yield 'skipped', f'{sum(statistics.skipped.values())} frames'
+        yield 'skipped', _count(sum(statistics.skipped.values()), 'frame')
         for reason, count in statistics.skipped.items():
             yield '', f'{count} x {reason}' + (' (and alike)' if count > 1 else '')
 
@@ -103,13 +104,13 @@ def _time(scene: Scene, statistics: SceneStatistics) -> str:
     assert time is not None
     parts = [f'{time.duration_s:.1f} s at {time.rate_hz:.3g} Hz']
     if time.stamped < len(scene.frames):
-        parts.append(f'{len(scene.frames) - time.stamped} frames without stamp')
+        parts.append(f'{_count(len(scene.frames) - time.stamped, "frame")} without stamp')
     if time.gaps:
-        parts.append(f'{time.gaps} gaps, the longest {time.longest_gap_s:.3g} s')
+        parts.append(f'{_count(time.gaps, "gap")}, the longest {time.longest_gap_s:.3g} s')
     if time.backwards:
-        parts.append(f'{time.backwards} steps back in time')
+        parts.append(f'{_count(time.backwards, "step")} back in time')
     if time.repeated:
-        parts.append(f'{time.repeated} repeated stamps')
+        parts.append(_count(time.repeated, 'repeated stamp'))
     return '; '.join(parts)
 
 
@@ -117,7 +118,7 @@ def _failed_pairs(check: SceneCheck) -> str:
     failures = check.search.failures
     if not failures:
         return ''
-    return (f' ({sum(failures.values())} more tries failed: '
+    return (f' ({_count(sum(failures.values()), "more try", "more tries")} failed: '
             + '; '.join(f'{count} x {reason}' for reason, count in failures.most_common()) + ')')
 
 
@@ -170,8 +171,8 @@ def _findings(scene: Scene, check: SceneCheck) -> Iterator[str]:
     yield from _unit(check)
     if check.bad_poses:
         listed = _listed([f'{bad.name} ({bad.error_px:.0f} px)' for bad in check.bad_poses])
-        yield (f'BAD POSES: {len(check.bad_poses)} of those looked at contradict the images of '
-               f'their neighbours: {listed}. Remove or repair them.')
+        yield (f'BAD POSES: {_count(len(check.bad_poses), "frame")} of those looked at, whose '
+               f'neighbours\' images say otherwise: {listed}. Repair or remove.')
 
 
 def _unit(check: SceneCheck) -> Iterator[str]:
@@ -196,6 +197,10 @@ def _extent(T_world_camera_n44: Float64Array) -> Float64Array:
 
 def _percent(share: float) -> str:
     return f'{100 * share:.0f} %' if np.isfinite(share) else '-'
+
+
+def _count(number: int, noun: str, plural: str = '') -> str:
+    return f'{number} {noun if number == 1 else plural or noun + "s"}'
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 from implicit_relocalizer.data.frames import Float64Array, Scene
 from implicit_relocalizer.evaluation.calibration_check import (
     Alternative,
+    CameraCandidate,
     FocalFit,
     alternative_dict,
     camera_candidates,
@@ -30,6 +31,7 @@ from implicit_relocalizer.evaluation.pose_convention import (
     Verdict,
     check_convention,
 )
+from implicit_relocalizer.evaluation.pose_readings import READINGS
 
 Intrinsics = Callable[[int], Float64Array]
 
@@ -149,14 +151,20 @@ def check_scene(scene: Scene, pair_count: int,
 def _with_another_camera(scene: Scene, pairs: Sequence[MatchedPair], convention: ConventionCheck,
                          K_of: Intrinsics) -> tuple[ConventionCheck, Intrinsics]:
     """The check under the frequent mistake in K that lets a convention fit, if one does."""
-    best, best_K, best_px = convention, K_of, np.inf
-    for candidate in camera_candidates(K_of(pairs[0].first), scene.image_size):
-        def K(index: int, c: Any = candidate) -> Float64Array:
-            return np.asarray(c.transform(K_of(index)))
-        check = check_convention(scene.frames, pairs, scene.image_size, K)
-        if check.fitting and check.evidence_of(check.best).median_px < best_px:
-            best, best_K, best_px = check, K, check.evidence_of(check.best).median_px
-    return best, best_K
+    given_n44 = np.stack([frame.T_world_camera for frame in scene.frames])
+    poses = [reading.convert(given_n44) for reading in READINGS if reading.is_common]
+
+    def corrected(candidate: CameraCandidate) -> Intrinsics:
+        return lambda index: candidate.transform(K_of(index))
+
+    def lowest_error_px(K: Intrinsics) -> float:
+        return min(gather_evidence(pairs, K, T_n44, with_depths=False).median_px
+                   for T_n44 in poses)
+
+    K = min((corrected(candidate) for candidate in camera_candidates(K_of(0), scene.image_size)),
+            key=lowest_error_px)
+    check = check_convention(scene.frames, pairs, scene.image_size, K)
+    return (check, K) if check.fitting else (convention, K_of)
 
 
 def _bad_poses(finder: PairFinder, scene: Scene, suspects: Iterable[int], K_of: Intrinsics,
