@@ -61,6 +61,13 @@ def test_nothing_is_extrapolated_and_long_gaps_have_no_pose():
     track.interpolate(EPOCH_NS + S // 20, 0.2)
 
 
+def test_one_pose_is_a_track():
+    track = PoseTrack([sample(EPOCH_NS, rigid(1))])
+    np.testing.assert_allclose(track.interpolate(EPOCH_NS, 0.2), rigid(1), atol=1e-12)
+    with pytest.raises(NoPoseError, match='after the last pose'):
+        track.interpolate(EPOCH_NS + 1, 0.2)
+
+
 def test_a_pose_of_the_very_stamp_needs_no_neighbour():
     poses = [rigid(i) for i in range(3)]
     track = PoseTrack([sample(EPOCH_NS + i * S, pose) for i, pose in enumerate(poses)])

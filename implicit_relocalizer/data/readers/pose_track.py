@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
+from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.data.frames import Float64Array
 
@@ -33,14 +35,14 @@ class PoseSample(NamedTuple):
     @property
     def is_usable(self) -> bool:
         """Finite, stamped and with a unit quaternion."""
-        values = (*self.position_m, *self.quaternion_xyzw)
-        norm = float(np.linalg.norm(self.quaternion_xyzw))
-        return (self.stamp_ns > 0 and bool(np.isfinite(values).all())
+        norm = math.hypot(*self.quaternion_xyzw)
+        return (self.stamp_ns > 0 and all(map(math.isfinite, self.position_m))
                 and abs(norm - 1.0) <= QUATERNION_TOLERANCE)
 
     def to_matrix(self) -> Float64Array:
         """T_parent_child as 4x4."""
-        return rigid_transform(Rotation.from_quat(self.quaternion_xyzw), self.position_m)
+        return rigid_transform(Rotation.from_quat(self.quaternion_xyzw).as_matrix(),
+                               np.array(self.position_m))
 
 
 class PoseTrack:
@@ -59,8 +61,7 @@ class PoseTrack:
         self.unusable_count = len(given) - len(usable)
         self._stamps_ns: NDArray[np.int64] = np.array([s.stamp_ns for s in kept], np.int64)
         self._positions_n3 = np.array([s.position_m for s in kept], np.float64).reshape(-1, 3)
-        self._quaternions_n4 = np.array(
-            [s.quaternion_xyzw for s in kept], np.float64).reshape(-1, 4)
+        self._R_n33, self._turns_n3 = _rotations([s.quaternion_xyzw for s in kept])
 
     def __len__(self) -> int:
         return len(self._stamps_ns)
@@ -86,27 +87,40 @@ class PoseTrack:
         """
         after = int(np.searchsorted(self._stamps_ns, stamp_ns))
         if after < len(self) and self._stamps_ns[after] == stamp_ns:
-            return rigid_transform(Rotation.from_quat(self._quaternions_n4[after]),
-                                   self._positions_n3[after])
+            return rigid_transform(self._R_n33[after], self._positions_n3[after])
         if after == 0:
             raise NoPoseError('before the first pose')
         if after == len(self):
             raise NoPoseError('after the last pose')
-        pair = slice(after - 1, after + 1)
-        start_ns, end_ns = self._stamps_ns[pair].tolist()
+        start_ns, end_ns = self._stamps_ns[after - 1:after + 1].tolist()
         if end_ns - start_ns > max_gap_s * NS_PER_S:
             raise NoPoseError(f'poses more than {max_gap_s:g} s apart')
         share = (stamp_ns - start_ns) / (end_ns - start_ns)
-        rotation = Slerp([0.0, 1.0], Rotation.from_quat(self._quaternions_n4[pair]))(share)
-        start_3, end_3 = self._positions_n3[pair]
-        return rigid_transform(rotation, start_3 + share * (end_3 - start_3))
+        # One rotation at a time is much quicker in OpenCV than in scipy.
+        R_start_now, _ = cv2.Rodrigues(share * self._turns_n3[after - 1])
+        start_3, end_3 = self._positions_n3[after - 1:after + 1]
+        return rigid_transform(self._R_n33[after - 1] @ R_start_now,
+                               start_3 + share * (end_3 - start_3))
 
 
-def rigid_transform(rotation: Rotation, translation_m: Iterable[float]) -> Float64Array:
+def _rotations(quaternions_xyzw: list[tuple[float, float, float, float]],
+               ) -> tuple[Float64Array, Float64Array]:
+    """Matrices of n rotations, and the n - 1 rotation vectors from each to the next.
+
+    The vectors are in the frame of the earlier one; slerp goes along them at constant speed.
+    """
+    if len(quaternions_xyzw) < 2:
+        matrices = [Rotation.from_quat(quaternion).as_matrix() for quaternion in quaternions_xyzw]
+        return np.array(matrices).reshape(-1, 3, 3), np.empty((0, 3))
+    rotations = Rotation.from_quat(quaternions_xyzw)
+    return rotations.as_matrix(), (rotations[:-1].inv() * rotations[1:]).as_rotvec()
+
+
+def rigid_transform(R_33: Float64Array, translation_m: Float64Array) -> Float64Array:
     """4x4 from its parts."""
     T_44 = np.eye(4)
-    T_44[:3, :3] = rotation.as_matrix()
-    T_44[:3, 3] = np.fromiter(translation_m, np.float64, 3)
+    T_44[:3, :3] = R_33
+    T_44[:3, 3] = translation_m
     return T_44
 
 

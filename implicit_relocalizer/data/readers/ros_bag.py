@@ -10,8 +10,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.data.frames import Float64Array, Scene, SceneError, SkippedFrame
 from implicit_relocalizer.data.readers.bag_camera import CameraTrack, read_cameras
@@ -137,8 +137,8 @@ class _Selection:
         if distance_m >= self._options.min_distance_m:
             return True
         R_previous_camera = T_world_previous[:3, :3].T @ T_world_camera[:3, :3]
-        angle_rad = Rotation.from_matrix(R_previous_camera).magnitude()
-        return bool(np.degrees(angle_rad) >= self._options.min_angle_deg)
+        turn, _ = cv2.Rodrigues(R_previous_camera)
+        return bool(np.degrees(np.linalg.norm(turn)) >= self._options.min_angle_deg)
 
     def _in_time(self) -> list[RawFrame]:
         """The frames in the order of their stamps, the tail held out if that is wished."""
