@@ -194,6 +194,21 @@ def test_a_damaged_result_is_named(tmp_path):
         make_tables(tmp_path, {})
 
 
+def test_what_encoders_cost_stands_beside_their_accuracy(tmp_path):
+    timing = {'cpu': {'encoder_ms': 3.0, 'localizer_ms': 7.0}}
+    table = {'kind': 'encoders', 'input_size': [360, 240], 'cpu_threads': 1, 'rows': [
+        {'encoder': 'resnet18', 'parameters': 2e6, 'model_file_bytes': 8e6, 'timing': timing}],
+        'hardware': {'cpu': {'processor': 'abacus', 'gpu': None}}}
+    write_json(tmp_path / 'encoders' / 'cost.json', table)
+    write_json(tmp_path / 'encoders' / 'a.json', record())
+    page = make_tables(tmp_path, {})
+    assert '| resnet18 | 2.00 | 8.0 | 3.0 | 7.0 |' in page and '| label of ours |' in page
+    del table['rows']
+    write_json(tmp_path / 'encoders' / 'cost.json', table)
+    with pytest.raises(RecordError, match=r'cost\.json: has no rows'):
+        make_tables(tmp_path, {})
+
+
 def test_no_number_is_refused_rather_than_written(tmp_path):
     write_json(tmp_path / 'a.json', {'value': 1.0})
     with pytest.raises(ValueError, match='not JSON compliant'):

@@ -12,6 +12,8 @@ from typing import Any
 # What a summary of frames and a result must hold to be put into a table.
 SUMMARY_KEYS = ('frames', 'median_translation_m', 'median_rotation_deg', 'p90_translation_m',
                 'recall')
+# Tables of what encoders cost are no errors of frames.
+ENCODERS_KIND = 'encoders'
 RECORD_KEYS = ('kind', 'scene', 'split', 'train', 'test', 'hardware', 'versions', 'wall_seconds')
 
 
@@ -29,29 +31,45 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     partial.replace(path)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        RecordError: it is none.
+    """
+    try:
+        values = json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise RecordError(f'{path}: not JSON ({error}); make the result again') from None
+    if not isinstance(values, dict):
+        raise RecordError(f'{path}: holds no JSON object; make the result again')
+    return values
+
+
 def read_record(path: Path) -> dict[str, Any]:
     """Read a result and check that it holds what tables need.
 
     Raises:
         RecordError: not JSON, or a key is missing.
     """
-    try:
-        record = json.loads(Path(path).read_text())
-    except ValueError as error:
-        raise RecordError(f'{path}: not JSON ({error}); make the result again') from None
-    if not isinstance(record, dict):
-        raise RecordError(f'{path}: holds no JSON object; make the result again')
-    _require(path, record, RECORD_KEYS, '')
+    record = read_json(path)
+    require(path, record, RECORD_KEYS)
     for part in ('train', 'test'):
         summary = record[part]
         if not isinstance(summary, dict):
             raise RecordError(f'{path}: {part} is {summary!r}, expected a summary of errors; '
                               f'make the result again')
-        _require(path, summary, SUMMARY_KEYS, f'{part}.')
+        require(path, summary, SUMMARY_KEYS, f'{part}.')
     return record
 
 
-def _require(path: Path, values: Mapping[str, Any], keys: tuple[str, ...], prefix: str) -> None:
+def require(path: Path, values: Mapping[str, Any], keys: tuple[str, ...],
+            prefix: str = '') -> None:
+    """Check that keys are there.
+
+    Raises:
+        RecordError: one is not; names the file and the key.
+    """
     for key in keys:
         if key not in values:
             raise RecordError(f'{path}: has no {prefix}{key}; make the result again, or remove '

@@ -1,22 +1,26 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""doc/results.md from the result files; training and held-out columns always side by side."""
+"""doc/results.md from the result files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-
+from implicit_relocalizer.evaluation.encoder_table import format_encoder_table
 from implicit_relocalizer.evaluation.experiment_plan import ExperimentPlan
-from implicit_relocalizer.evaluation.pose_variants import VARIANT_LABELS
-from implicit_relocalizer.evaluation.records import RecordError, read_record
-
-Record = Mapping[str, Any]
-SceneKey = tuple[str, str]
+from implicit_relocalizer.evaluation.records import (
+    ENCODERS_KIND,
+    read_json,
+    read_record,
+    require,
+)
+from implicit_relocalizer.evaluation.result_tables import (
+    Machines,
+    ResultFile,
+    geometry_table,
+    pose_table,
+)
 
 SIFT_FOLDER = 'sift_map'
 _SIFT_TITLE = 'The rival: a SIFT map'
@@ -36,56 +40,6 @@ images, which were not. Position and rotation are medians; the shares are of all
 one without an answer counts as not found. Several seeds: the mean, and in brackets the smallest
 and the largest. Times are those of the machine that the letter names, at the foot of this page.
 """
-_PARTS = ('train', 'test')
-_POSE_COLUMNS: tuple[tuple[str, Callable[[Record], float | None], str], ...] = (
-    ('cm', lambda s: _scaled(s['median_translation_m'], 100), '.1f'),
-    ('°', lambda s: s['median_rotation_deg'], '.2f'),
-    ('≤ 5 cm, 5° [%]', lambda s: 100 * s['recall']['5cm_5deg'], '.0f'),
-    ('≤ 10 cm, 5° [%]', lambda s: 100 * s['recall']['10cm_5deg'], '.0f'),
-    ('≤ 25 cm, 5° [%]', lambda s: 100 * s['recall']['25cm_5deg'], '.0f'))
-_GEOMETRY_COLUMNS: tuple[tuple[str, str, str], ...] = (
-    ('median [cm]', 'world_m', 'median'),
-    ('weighted [cm]', 'world_m', 'median_weighted'),
-    ('trusted half [cm]', 'world_m', 'median_trusted_half'),
-    ('trusted half, mean [cm]', 'world_m', 'mean_trusted_half'),
-    ('depth, trusted half [%]', 'depth_relative', 'median_trusted_half'))
-
-
-@dataclass(frozen=True)
-class ResultFile:
-    """A record and where it was read from."""
-
-    path: Path
-    values: Record
-
-    @property
-    def scene(self) -> SceneKey:
-        """Scene and split."""
-        return self.values['scene'], self.values['split']
-
-    @property
-    def row(self) -> str:
-        """What the seeds of one row have in common."""
-        return str(self.values.get('row', self.path.stem if self.values['kind'] == 'evaluation'
-                                   else self.values['kind']))
-
-    @property
-    def label(self) -> str:
-        """Of its row, for a person."""
-        otherwise = {'sift_map': 'SIFT map (rival)'}.get(self.values['kind'], self.path.stem)
-        return str(self.values.get('label', otherwise))
-
-    def value(self, find: Callable[[Record], Any]) -> Any:
-        """A value of the record.
-
-        Raises:
-            RecordError: the record lacks it; names the file and the key.
-        """
-        try:
-            return find(self.values)
-        except KeyError as error:
-            raise RecordError(f'{self.path}: has no {error.args[0]}; make the result again, or '
-                              f'remove the file') from None
 
 
 def make_tables(benchmarks: Path, plans: Mapping[str, ExperimentPlan]) -> str:
@@ -99,41 +53,59 @@ def make_tables(benchmarks: Path, plans: Mapping[str, ExperimentPlan]) -> str:
     Raises:
         RecordError: a result cannot be used.
     """
-    folders = sorted(path for path in Path(benchmarks).iterdir() if path.is_dir())
-    results = {folder.name: [ResultFile(path, read_record(path))
-                             for path in sorted(folder.glob('*.json'))] for folder in folders}
-    machines = _Machines()
-    rivals = results.get(SIFT_FOLDER, [])
+    machines = Machines()
+    rivals = _read_results(Path(benchmarks) / SIFT_FOLDER)
     parts = [_HEADER]
     if rivals:
         parts.append(f'## {_SIFT_TITLE}\n\n{_SIFT_ABOUT}\n')
-        parts.append(_pose_table(rivals, [], machines, with_scene=True))
-    for name, files in results.items():
-        if files and name != SIFT_FOLDER:
-            parts += _experiment(name, files, plans.get(name), rivals, machines)
+        parts.append(pose_table(rivals, [], machines, with_scene=True))
+    for folder in sorted(path for path in Path(benchmarks).iterdir() if path.is_dir()):
+        if folder.name != SIFT_FOLDER and any(folder.glob('*.json')):
+            parts += _section(folder, plans.get(folder.name), rivals, machines)
     return '\n'.join([*parts, machines.describe()])
 
 
-def _experiment(name: str, files: Sequence[ResultFile], plan: ExperimentPlan | None,
-                rivals: Sequence[ResultFile], machines: _Machines) -> list[str]:
-    parts = [f'## {plan.title if plan else name}\n']
+def _read_results(folder: Path) -> list[ResultFile]:
+    return [ResultFile(path, read_record(path)) for path in sorted(folder.glob('*.json'))
+            if read_json(path).get('kind') != ENCODERS_KIND]
+
+
+def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultFile],
+             machines: Machines) -> list[str]:
+    files = _read_results(folder)
+    parts = [f'## {plan.title if plan else folder.name}\n']
     if plan and plan.about:
         parts.append(plan.about + '\n')
+    parts += _encoder_tables(folder)
     order = [row.name for row in plan.rows] if plan else []
     for scene in dict.fromkeys(file.scene for file in _in_plan_order(files, plan)):
         here = [file for file in files if file.scene == scene]
         beside = [file for file in rivals if file.scene == scene]
         parts.append(f'### {scene[0]}, {scene[1]} split\n')
-        parts.append(_pose_table([*here, *beside], order, machines))
+        parts.append(pose_table([*here, *beside], order, machines))
         if any(file.values.get('geometry') for file in here):
             parts.append('Predicted world points against measured depth, median distance unless '
                          'said otherwise:\n')
-            parts.append(_geometry_table(here, order))
-    if plan:
-        missing = [planned.name for planned in plan.runs()
-                   if planned.name not in {file.path.stem for file in files}]
-        if missing:
-            parts.append(f'Planned and not run: {", ".join(f"`{run}`" for run in missing)}.\n')
+            parts.append(geometry_table(here, order))
+    done = {file.path.stem for file in files}
+    missing = [planned.name for planned in plan.runs() if planned.name not in done] if plan else []
+    if missing:
+        parts.append(f'Planned and not run: {", ".join(f"`{run}`" for run in missing)}.\n')
+    return parts
+
+
+def _encoder_tables(folder: Path) -> list[str]:
+    parts = []
+    for path in sorted(folder.glob('*.json')):
+        table = read_json(path)
+        if table.get('kind') != ENCODERS_KIND:
+            continue
+        require(path, table, ('input_size', 'cpu_threads', 'hardware', 'rows'))
+        width, height = table['input_size']
+        machines = '; '.join(hardware['gpu'] or hardware['processor']
+                             for hardware in table['hardware'].values())
+        parts += [f'What encoders cost at {width}x{height} pixels, {table["cpu_threads"]} CPU '
+                  f'threads, on {machines}:\n', format_encoder_table(table) + '\n']
     return parts
 
 
@@ -146,138 +118,3 @@ def _in_plan_order(files: Sequence[ResultFile],
         return scenes.index(names[1]) if len(names) == 3 and names[1] in scenes else len(scenes)
 
     return sorted(files, key=place)
-
-
-def _pose_table(files: Sequence[ResultFile], order: Sequence[str], machines: _Machines,
-                with_scene: bool = False) -> str:
-    titles = ['', 'seeds']
-    for title, _, _ in _POSE_COLUMNS:
-        titles += [f'training {title}', f'held-out {title}']
-    rows = []
-    for group in _rows_of(files, order, with_scene):
-        first = group[0]
-        label = f'{first.scene[0]}, {first.scene[1]}' if with_scene else first.label
-        rows.append([label, str(len(group)), *_pose_cells(group, lambda values: values),
-                     _minutes(group), _cell(group, _milliseconds, '.0f'),
-                     _cell(group, _megabytes, '.1f'), machines.letters(group)])
-        for name in first.values.get('variants', {}):
-            chosen = [file for file in group if name in file.values.get('variants', {})]
-            cells = _pose_cells(chosen, _variant(name))
-            rows.append([f'&nbsp; pose by {VARIANT_LABELS.get(name, name)}', str(len(chosen)),
-                         *cells, '', '', '', ''])
-    return _markdown([*titles, 'minutes to learn', 'ms an image', 'MB', 'machine'], rows)
-
-
-def _pose_cells(group: Sequence[ResultFile], find: Callable[[Record], Record]) -> list[str]:
-    cells = []
-    for _, value, form in _POSE_COLUMNS:
-        for part in _PARTS:
-            def measured(values: Record, part: str = part,
-                         value: Callable[[Record], float | None] = value) -> float | None:
-                return value(find(values)[part])
-            cells.append(_cell(group, measured, form))
-    return cells
-
-
-def _variant(name: str) -> Callable[[Record], Record]:
-    return lambda values: values['variants'][name]
-
-
-def _geometry_table(files: Sequence[ResultFile], order: Sequence[str]) -> str:
-    titles = ['', *(f'{part} {title}' for title, _, _ in _GEOMETRY_COLUMNS
-                    for part in ('training', 'held-out'))]
-    rows = []
-    for group in _rows_of(files, order):
-        measured = [file for file in group if file.values.get('geometry')]
-        cells = []
-        for _, kind, average in _GEOMETRY_COLUMNS:
-            for part in _PARTS:
-                def find(values: Record, part: str = part, kind: str = kind,
-                         average: str = average) -> float | None:
-                    errors = values['geometry'][part]
-                    return None if errors is None else _scaled(errors[kind][average], 100)
-                cells.append(_cell(measured, find, '.1f'))
-        if measured:
-            rows.append([group[0].label, *cells])
-    return _markdown(titles, rows)
-
-
-def _rows_of(files: Sequence[ResultFile], order: Sequence[str],
-             by_scene: bool = False) -> list[list[ResultFile]]:
-    groups: dict[Any, list[ResultFile]] = {}
-    for file in files:
-        groups.setdefault((file.row, file.scene) if by_scene else file.row, []).append(file)
-
-    def place(group: list[ResultFile]) -> tuple[int, bool]:
-        row = group[0].row
-        return (order.index(row) if row in order else len(order), row == 'sift_map')
-
-    return sorted(groups.values(), key=place)
-
-
-def _cell(group: Sequence[ResultFile], find: Callable[[Record], float | None], form: str) -> str:
-    """Mean over seeds, and range where there are several; a seed without a value is counted."""
-    values = [file.value(find) for file in group]
-    known = [value for value in values if value is not None]
-    if not known:
-        return '-'
-    text = format(float(np.mean(known)), form)
-    low, high = format(min(known), form), format(max(known), form)
-    if len(known) > 1 and low != high:
-        text += f' ({low}-{high})'
-    if len(known) < len(values):
-        text += f', {len(values) - len(known)} without'
-    return text
-
-
-def _minutes(group: Sequence[ResultFile]) -> str:
-    return _cell(group, lambda values: _scaled(
-        values.get('training_seconds', values.get('building_seconds')), 1 / 60), '.1f')
-
-
-def _milliseconds(values: Record) -> float | None:
-    return values.get('milliseconds_per_image')
-
-
-def _megabytes(values: Record) -> float | None:
-    return _scaled(values.get('model', {}).get('bytes'), 1e-6)
-
-
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
-
-
-def _markdown(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [titles, ['---', *['---:'] * (len(titles) - 1)], *rows]
-    return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines) + '\n'
-
-
-class _Machines:
-    """Letters for machines, in the order of their appearance."""
-
-    def __init__(self) -> None:
-        self._letters: dict[str, str] = {}
-
-    def letters(self, group: Sequence[ResultFile]) -> str:
-        """Those of a group of results."""
-        found = set()
-        for file in group:
-            text = file.value(_describe_machine)
-            number = len(self._letters)
-            letter = chr(ord('A') + number) if number < 26 else f'M{number}'
-            found.add(self._letters.setdefault(text, letter))
-        return ' '.join(sorted(found))
-
-    def describe(self) -> str:
-        """The foot of the page."""
-        if not self._letters:
-            return 'There are no results yet.\n'
-        lines = [f'- **{letter}**: {text}' for text, letter in self._letters.items()]
-        return '\n'.join(['## Machines\n', *lines]) + '\n'
-
-
-def _describe_machine(values: Record) -> str:
-    hardware, versions = values['hardware'], values['versions']
-    place = f'GPU {hardware["gpu"]}, ' if hardware['gpu'] else ''
-    return (f'{place}CPU {hardware["processor"]}, {hardware["cores"]} cores, '
-            f'{hardware["threads"]} threads, torch {versions["torch"]}')
