@@ -46,14 +46,14 @@ class PoseSample(NamedTuple):
 
 
 class PoseTrack:
-    """Poses of one frame in another, sorted by stamp."""
+    """Poses of one frame in another, sorted by stamp.
+
+    Attributes:
+        unusable_count: Samples left out for NaN, no stamp or a quaternion that is none.
+    """
 
     def __init__(self, samples: Iterable[PoseSample]) -> None:
-        """Keep the usable samples; of several with one stamp the first.
-
-        Attributes:
-            unusable_count: Samples left out for NaN, no stamp or a quaternion that is none.
-        """
+        """Keep the usable samples; of several with one stamp the first."""
         given = list(samples)
         usable = sorted((s for s in given if s.is_usable), key=lambda s: s.stamp_ns)
         kept = [s for i, s in enumerate(usable)
@@ -65,11 +65,6 @@ class PoseTrack:
 
     def __len__(self) -> int:
         return len(self._stamps_ns)
-
-    @property
-    def span_ns(self) -> tuple[int, int]:
-        """The first and the last stamp."""
-        return int(self._stamps_ns[0]), int(self._stamps_ns[-1])
 
     def interpolate(self, stamp_ns: int, max_gap_s: float) -> Float64Array:
         """The pose at a stamp: linear in position, spherically linear in rotation.
