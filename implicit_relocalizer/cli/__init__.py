@@ -13,6 +13,7 @@ from implicit_relocalizer.cli import (
     encoders,
     evaluate,
     experiment,
+    finetune,
     info,
     inspect_scene,
     sift_map,
@@ -21,7 +22,7 @@ from implicit_relocalizer.cli import (
     train,
 )
 
-COMMANDS = (inspect_scene, train, evaluate, sift_map, info, synthesize, encoders,
+COMMANDS = (inspect_scene, train, finetune, evaluate, sift_map, info, synthesize, encoders,
             experiment, tables)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from implicit_relocalizer.cli.bag_arguments import add_bag_arguments, bag_options
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.scenes import format_names, read_scene
+from implicit_relocalizer.data.selection import RULES, select_training_frames
 from implicit_relocalizer.data.splits import STANDARD
 
 
@@ -28,6 +29,8 @@ def add_scene_arguments(parser: argparse.ArgumentParser, required: bool = True) 
                         help='where the images of a COLMAP model lie')
     parser.add_argument('--max-width', type=int, metavar='PX',
                         help='make wider images smaller, which saves memory')
+    parser.add_argument('--train-frames', metavar='RULE',
+                        help=f'only a part of the training frames: {RULES}')
     # Options of one format: an add_..._arguments(parser) each, and its values in `given` below.
     add_bag_arguments(parser)
 
@@ -40,4 +43,6 @@ def read_scene_argument(options: argparse.Namespace) -> Scene:
     """
     given: dict[str, object] = {'intrinsics': options.intrinsics, 'images': options.images,
                                 **bag_options(options)}
-    return read_scene(options.scene, options.format, options.split, options.max_width, **given)
+    scene = read_scene(options.scene, options.format, options.split, options.max_width, **given)
+    rule = options.train_frames
+    return scene if rule is None else select_training_frames(scene, rule)

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from dataclasses import dataclass
+
+from implicit_relocalizer.training.configuration import ConfigurationError
+from implicit_relocalizer.training.configuration_file import section_from_overrides
 
 
 @dataclass(frozen=True)
@@ -48,3 +53,25 @@ class FinetuneConfig:
     trusted_share: float = 0.3
     growth_progress: float = 0.6
     min_score: float = 0.1
+
+
+def load_finetune_configuration(overrides: list[str]) -> FinetuneConfig:
+    """The defaults with overrides of the form `key=value`.
+
+    Raises:
+        ConfigurationError: unknown key, a value of the wrong type, or one that cannot work.
+    """
+    config = section_from_overrides(FinetuneConfig, overrides, 'finetune')
+    for key, value in dataclasses.asdict(config).items():
+        positive = key in _POSITIVE
+        if not (0 < value if positive else 0 <= value) or value == math.inf:
+            raise ConfigurationError(f'finetune: {key} is {value}, must be '
+                                     f'{"> 0" if positive else ">= 0"}')
+    if config.trusted_share > 1:
+        raise ConfigurationError(f'finetune: trusted_share is {config.trusted_share}, must be at '
+                                 f'most 1')
+    return config
+
+
+_POSITIVE = ('iterations', 'views_per_image', 'points_per_view', 'batch_images',
+             'points_per_image', 'clamp_px', 'rounds', 'growth_progress')
