@@ -18,6 +18,10 @@ from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.depth import DepthImage, back_project, read_depth
 from implicit_relocalizer.evaluation.geometry_errors import GeometryErrors, weighted_median
 from implicit_relocalizer.evaluation.locating import locate_frames, summarize_located
+from implicit_relocalizer.evaluation.model_evaluation import (
+    EvaluationOptions,
+    evaluate_module,
+)
 from implicit_relocalizer.evaluation.pose_variants import VARIANT_LABELS, PoseVariants
 from implicit_relocalizer.evaluation.provenance import digest_names, find_doubts
 from implicit_relocalizer.evaluation.records import read_record
@@ -160,6 +164,21 @@ def test_a_pose_that_is_no_number_is_no_answer(room):
     summary = summarize_located(locate_frames(broken, scene.split('test')))
     assert summary['frames'] == 3 and summary['frames_answered'] == 0
     assert summary['median_translation_m'] is None and summary['recall']['50cm_5deg'] == 0.0
+
+
+def test_a_pose_regression_has_no_points_and_gets_only_its_poses_measured(room):
+    scene = read_folder_scene(room)
+    oracle = Oracle(scene)
+
+    def regression(image_hw3, K):
+        outputs = oracle(image_hw3, K)
+        return {name: values[:0] if values.ndim and 'world_camera' not in name else values
+                for name, values in outputs.items()}
+
+    result = evaluate_module(regression, scene, options=EvaluationOptions(
+        1, variants=True, show_progress=False))
+    assert result['test']['median_translation_m'] < 1e-9
+    assert 'geometry' not in result and 'variants' not in result
 
 
 def test_the_result_file_holds_what_tables_need(room, model, tmp_path, capsys):

@@ -17,6 +17,11 @@ from implicit_relocalizer.evaluation.metrics import Float64Array
 REQUIRED_OUTPUTS = ('points_world', 'points_camera', 'weights', 'pixels')
 
 
+def has_points(outputs: Mapping[str, Tensor]) -> bool:
+    """Whether a module's outputs hold both clouds; a pose regression has none."""
+    return all(name in outputs and outputs[name].numel() for name in REQUIRED_OUTPUTS)
+
+
 class GeometryErrors:
     """Collects, frame by frame, the errors of the points that a model predicts.
 
@@ -36,7 +41,7 @@ class GeometryErrors:
                 outputs: Mapping[str, Tensor]) -> None:
         """Take one frame in; frames without depth, or a model without points, add nothing."""
         depth = read_depth(frame, image_size)
-        if depth is None or any(name not in outputs for name in REQUIRED_OUTPUTS):
+        if depth is None or not has_points(outputs):
             return
         world_n3, camera_n3, weights_n, pixels_n2 = (
             outputs[name].double().cpu().numpy() for name in REQUIRED_OUTPUTS)

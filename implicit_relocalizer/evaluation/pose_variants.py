@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from implicit_relocalizer.data.frames import Frame
-from implicit_relocalizer.evaluation.geometry_errors import REQUIRED_OUTPUTS
+from implicit_relocalizer.evaluation.geometry_errors import REQUIRED_OUTPUTS, has_points
 from implicit_relocalizer.evaluation.locating import LocatedFrame, is_pose, summarize_located
 from implicit_relocalizer.evaluation.metrics import Float64Array
 from implicit_relocalizer.evaluation.perspective import pose_from_points
@@ -49,7 +49,7 @@ class PoseVariants:
     def observe(self, frame: Frame, image_size: tuple[int, int],
                 outputs: Mapping[str, Tensor]) -> None:
         """Take one frame in; a model without points adds nothing."""
-        if any(name not in outputs for name in REQUIRED_OUTPUTS):
+        if not has_points(outputs):
             return
         poses = self.poses(outputs, torch.from_numpy(frame.K_33), image_size[0])
         for name, T_44 in poses.items():
