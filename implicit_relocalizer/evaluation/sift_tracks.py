@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.data.frames import Frame
+from implicit_relocalizer.evaluation.epipolar import fundamental_matrix, sampson_errors_px
 from implicit_relocalizer.evaluation.metrics import Float64Array
 from implicit_relocalizer.evaluation.sift_features import (
     Features,
@@ -22,7 +23,7 @@ from implicit_relocalizer.evaluation.sift_features import (
 )
 
 MATCH_RATIO = 0.85
-EPIPOLAR_LIMIT_PX = 2.0
+EPIPOLAR_LIMIT_PX = 1.4
 REPROJECTION_LIMIT_PX = 3.0
 LEAST_IMAGES = 2
 LEAST_ANGLE_DEG = 1.5
@@ -83,18 +84,10 @@ def match_pairs(frames: Sequence[Frame], features: Sequence[Features],
 
 def epipolar_errors(first: Frame, second: Frame, pixels_first_n2: Float64Array,
                     pixels_second_n2: Float64Array) -> Float64Array:
-    """Larger distance (n,) in pixels of two matched points from each other's epipolar lines."""
-    T_second_first = np.linalg.inv(second.T_world_camera) @ first.T_world_camera
-    tx, ty, tz = T_second_first[:3, 3]
-    E_33 = np.array([[0, -tz, ty], [tz, 0, -tx], [-ty, tx, 0]]) @ T_second_first[:3, :3]
-    F_33 = np.linalg.inv(second.K_33).T @ E_33 @ np.linalg.inv(first.K_33)
-    first_n3 = np.column_stack([pixels_first_n2, np.ones(len(pixels_first_n2))])
-    second_n3 = np.column_stack([pixels_second_n2, np.ones(len(pixels_second_n2))])
-    lines_second_n3, lines_first_n3 = first_n3 @ F_33.T, second_n3 @ F_33
-    residual_n = np.abs((lines_second_n3 * second_n3).sum(axis=1))
-    shortest_n = np.minimum(np.linalg.norm(lines_second_n3[:, :2], axis=1),
-                            np.linalg.norm(lines_first_n3[:, :2], axis=1))
-    return np.asarray(residual_n / np.maximum(shortest_n, 1e-12))
+    """Sampson errors (n,) in pixels of matches under the frames' own poses."""
+    F_33 = fundamental_matrix(first.K_33, second.K_33,
+                              np.linalg.inv(second.T_world_camera) @ first.T_world_camera)
+    return sampson_errors_px(F_33, pixels_first_n2, pixels_second_n2)
 
 
 def feature_offsets(features: Sequence[Features]) -> IntArray:
