@@ -24,6 +24,7 @@ from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.configuration import ConfigurationError
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
 from implicit_relocalizer.training.finetune_stage import FinetuneStage
+from implicit_relocalizer.training.kept_answers import KeptAnswers, encode_mirrored
 from implicit_relocalizer.training.loop import LoopOptions, run_stage
 from implicit_relocalizer.training.measurement import TRAIN_FRAMES_MEASURED, Evaluate
 from implicit_relocalizer.training.plan import spread_frames
@@ -79,9 +80,12 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
     generator = torch.Generator().manual_seed(seed)
     images = load_posed_images(frames, localizer.origin_world_3.cpu())
     cells = _collect(restored, images, labels, config, generator, device, show_progress)
+    mirrored = encode_mirrored(images, localizer.encoder, _input_size(localizer),
+                               config.points_per_view, generator, device)
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(False)
-    stage = FinetuneStage(localizer, cells, config, generator, device, dtype)
+    kept = KeptAnswers(localizer.head, mirrored, generator, device)
+    stage = FinetuneStage(localizer, cells, kept, config, generator, device, dtype)
     state = run_stage(stage, localizer, None, StageLog(None, stage.name, 0), LoopOptions(
         save=lambda checkpoint: None, validate=lambda: None, generator=generator,
         show_progress=show_progress, item='images', items_per_step=config.batch_images))
@@ -115,10 +119,14 @@ def _collect(restored: RestoredModel, images: PosedImages, labels: Labels,
     localizer.eval()
     with tqdm(total=len(images), desc='encoding', unit='image', disable=not show_progress) as bar:
         return collect_cells(
-            images, labels == 'pose', localizer.encoder,
-            (localizer.input_width, localizer.input_height), localizer.nominal_focal_px,
+            images, labels == 'pose', localizer.encoder, _input_size(localizer),
+            localizer.nominal_focal_px,
             config.views_per_image, config.points_per_view, restored.config.augmentation,
             generator, device, lambda done: bar.update(done - bar.n))
+
+
+def _input_size(localizer: Localizer) -> tuple[int, int]:
+    return localizer.input_width, localizer.input_height
 
 
 def _measure(localizer: nn.Module, scene: Scene, evaluate: Evaluate,
@@ -141,7 +149,9 @@ def _export(restored: RestoredModel, frames: Sequence[Frame], result: dict[str, 
     finetuning = {key: result[key] for key in ('labels', 'frames', 'seed', 'settings', 'device',
                                                'iterations', 'wall_seconds')}
     earlier = metadata.training.get('finetuning', [])
+    training = {key: value for key, value in metadata.training.items()
+                if key != 'train_frames_sha256'}  # more frames are known now
     save_model(torch.jit.script(localizer), out, replace(
         metadata, position_min_m=(low[0], low[1], low[2]),
         position_max_m=(high[0], high[1], high[2]), calibration={}, accuracy=result['after'],
-        training={**metadata.training, 'finetuning': [*earlier, finetuning]}))
+        training={**training, 'finetuning': [*earlier, finetuning]}))

@@ -27,6 +27,8 @@ class FinetuneConfig:
         kabsch_weight: The same for the weighted Kabsch alignment.
         reprojection_weight, consistency_weight, likelihood_weight: Of the losses of the clouds,
             under the estimated orientation.
+        kept_weight: Of changes of the answers to mirrored images (`kept_answers`).
+        kept_cells: Cells of mirrored images in a step.
         clamp_px: Reprojection errors beyond it count little.
         rounds: How often all orientations are estimated anew (position labels).
         trusted_share: Of the images at the start: those whose points agree best.
@@ -48,6 +50,8 @@ class FinetuneConfig:
     reprojection_weight: float = 1.0
     consistency_weight: float = 0.2
     likelihood_weight: float = 0.1
+    kept_weight: float = 5.0
+    kept_cells: int = 512
     clamp_px: float = 4.0
     rounds: int = 20
     trusted_share: float = 0.3
@@ -64,7 +68,7 @@ def load_finetune_configuration(overrides: list[str]) -> FinetuneConfig:
     config = section_from_overrides(FinetuneConfig, overrides, 'finetune')
     for key, value in dataclasses.asdict(config).items():
         positive = key in _POSITIVE
-        if not (0 < value if positive else 0 <= value) or value == math.inf:
+        if not (value > 0 if positive else value >= 0) or value == math.inf:
             raise ConfigurationError(f'finetune: {key} is {value}, must be '
                                      f'{"> 0" if positive else ">= 0"}')
     if config.trusted_share > 1:
@@ -74,4 +78,4 @@ def load_finetune_configuration(overrides: list[str]) -> FinetuneConfig:
 
 
 _POSITIVE = ('iterations', 'views_per_image', 'points_per_view', 'batch_images',
-             'points_per_image', 'clamp_px', 'rounds', 'growth_progress')
+             'points_per_image', 'kept_cells', 'clamp_px', 'rounds', 'growth_progress')

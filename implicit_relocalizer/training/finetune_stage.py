@@ -17,6 +17,7 @@ from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.refinement import refine_pose
 from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
+from implicit_relocalizer.training.kept_answers import KeptAnswers
 from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss
 from implicit_relocalizer.training.positioned_cells import CellBatch, PositionedCells
 from implicit_relocalizer.training.precision import autocast
@@ -31,9 +32,11 @@ class FinetuneStage:
 
     name = 'finetuning'
 
-    def __init__(self, localizer: Localizer, cells: PositionedCells, config: FinetuneConfig,
-                 generator: torch.Generator, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, localizer: Localizer, cells: PositionedCells, kept: KeptAnswers,
+                 config: FinetuneConfig, generator: torch.Generator, device: torch.device,
+                 dtype: torch.dtype) -> None:
         self.config = config
+        self._kept = kept
         self._localizer, self._cells = localizer, cells
         self._generator, self._device, self._dtype = generator, device, dtype
         self._orientations = TrustedOrientations(localizer, cells, config.min_score, generator,
@@ -71,10 +74,12 @@ class FinetuneStage:
         kabsch = self._kabsch_error(points_camera, points_world, weights, batch).mean()
         refined = self._refined_error(R_b33, points_world, weights, batch).mean()
         cloud = loss_bn.mean()
-        loss = cloud + config.kabsch_weight * kabsch + config.position_weight * refined
+        change = self._kept.change(localizer.head, config.kept_cells)
+        loss = (cloud + config.kabsch_weight * kabsch + config.position_weight * refined
+                + config.kept_weight * change)
         return StepResult(loss, float(errors.reprojection_px.detach().median()), {
             'cloud': cloud.detach(), 'kabsch_m': kabsch.detach(), 'refined_m': refined.detach(),
-            'trusted_share': len(trusted) / len(self._cells)})
+            'kept_change': change.detach(), 'trusted_share': len(trusted) / len(self._cells)})
 
     def _kabsch_error(self, points_camera_bn3: Tensor, points_world_bn3: Tensor,
                       weights_bn: Tensor, batch: CellBatch) -> Tensor:
