@@ -123,9 +123,10 @@ class _Loop:
             save_now = False
             while (progress := progress_of(state, config)) < 1.0:
                 started = time.monotonic()
+                random = self._random() if save_now else []
                 result = self._optimization.compute(progress)
                 if save_now:
-                    self._save(proof=result)
+                    self._save(random, proof=result)
                 self._optimization.update(result, state.iteration)
                 state.iteration += 1
                 self._meter.add(result)
@@ -138,7 +139,7 @@ class _Loop:
             bar.n = 100
             bar.refresh()
         self._optimization.check_weights(state.iteration)
-        self._save()
+        self._save(self._random())
         return state
 
     def _agree(self) -> tuple[bool, bool]:
@@ -151,11 +152,19 @@ class _Loop:
         state.elapsed_s = elapsed_s
         return save > 0, validate > 0
 
-    def _save(self, proof: StepResult | None = None) -> None:
-        """Store a checkpoint; never one whose weights give a loss that is no number."""
+    def _random(self) -> list[dict[str, Any]]:
+        """The states of the random numbers of every process."""
+        return self._options.team.gather({'sampler': self._options.generator.get_state(),
+                                          'torch': torch.get_rng_state()})
+
+    def _save(self, random: list[dict[str, Any]], proof: StepResult | None = None) -> None:
+        """Store a checkpoint; never one whose weights give a loss that is no number.
+
+        Args:
+            random: As it was before the step that is the proof: a resumed run does it again.
+            proof: A step with these weights, not yet taken.
+        """
         state, options = self._state, self._options
-        random = options.team.gather({'sampler': options.generator.get_state(),
-                                      'torch': torch.get_rng_state()})
         usable = proof is None or math.isfinite(float(proof.loss.detach()))
         if options.team.is_first and usable:
             options.save({**self._optimization.state(), 'iteration': state.iteration,
