@@ -90,8 +90,8 @@ def room_scene(poses, split=lambda index: 'test' if index % 6 == 3 else 'train')
 
 @pytest.fixture(scope='module')
 def room():
-    scene = room_scene(sweep(40))
-    return scene, PairFinder(scene.frames).spread(12).pairs
+    scene = room_scene(sweep(30))
+    return scene, PairFinder(scene.frames).spread(10).pairs
 
 
 @pytest.fixture(scope='module')
@@ -199,6 +199,14 @@ def test_blank_images_are_undecided_and_say_so(room):
     check = check_scene(replace(scene, frames=tuple(blank)), 5)
     assert check.verdict == 'undecided'
     assert check.search.failures == {TOO_FEW_FEATURES: 5}
+
+
+def test_an_image_that_cannot_be_read_is_counted_by_name(room):
+    scene, _ = room
+    frames = list(scene.frames[:5])
+    frames[2] = replace(frames[2], image_bytes=frames[2].image_bytes[:200])
+    failures = check_scene(replace(scene, frames=tuple(frames)), 5).search.failures
+    assert [text for text in failures if '0002.png: cannot be decoded' in text]
 
 
 def test_a_camera_at_rest_is_undecided_and_says_so(room):

@@ -25,7 +25,7 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--picture', type=Path, metavar='FILE.png',
                         help='draw the cameras from above')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write everything found')
-    parser.add_argument('--pairs', type=_count, default=25, metavar='N',
+    parser.add_argument('--pairs', type=_count, default=20, metavar='N',
                         help='pairs of images to match (%(default)s); 0 opens no image')
     parser.set_defaults(run=run)
 

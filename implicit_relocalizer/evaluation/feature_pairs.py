@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from implicit_relocalizer.data.frames import Float64Array, Frame
+from implicit_relocalizer.data.frames import Float64Array, Frame, SceneError
 from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.evaluation.epipolar import MatchedPair, sampson_errors_px
 
@@ -55,6 +55,8 @@ class _Features:
 class PairFinder:
     """Matches SIFT features of the frames of one scene; every image is decoded once.
 
+    Images that cannot be read count among the failures: one does not stop a thousand.
+
     Args:
         frames: All of a scene, in its order, in which neighbours see much of the same.
         progress: Wraps the frames to start from, such as tqdm.
@@ -66,14 +68,11 @@ class PairFinder:
         self._progress = progress
         self._sift = cv2.SIFT_create(nfeatures=_MAX_FEATURES)  # type: ignore[attr-defined]
         self._features: dict[int, _Features] = {}
+        self._unreadable: dict[int, str] = {}
         self._gap = 1
 
     def spread(self, count: int) -> PairSearch:
-        """Look for one pair at each of `count` frames spread over the scene.
-
-        Raises:
-            SceneError: an image cannot be read.
-        """
+        """Look for one pair at each of `count` frames spread over the scene."""
         found = PairSearch()
         anchors = np.unique(np.linspace(0, len(self._frames) - 1, min(count, len(self._frames)))
                             .round().astype(int))
@@ -118,7 +117,7 @@ class PairFinder:
     def _pair_of(self, anchor: int, failures: Counter[str],
                  known: set[frozenset[int]]) -> MatchedPair | None:
         if len(self._features_of(anchor).points_n2) < _MIN_FEATURES:
-            failures[TOO_FEW_FEATURES] += 1
+            failures[self._unreadable.get(anchor, TOO_FEW_FEATURES)] += 1
             return None
         longest_px = self._features_of(anchor).longest_side_px
         best: MatchedPair | None = None
@@ -182,18 +181,25 @@ class PairFinder:
 
     def _features_of(self, index: int) -> _Features:
         if index not in self._features:
-            grey = cv2.cvtColor(read_frame_image(self._frames[index]).numpy(), cv2.COLOR_RGB2GRAY)
-            longest_px = max(grey.shape)
-            scale = min(1.0, _LONGEST_SIDE_PX / longest_px)
-            if scale < 1.0:
-                grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            keypoints, descriptors = self._sift.detectAndCompute(grey, None)
-            points_n2 = np.array([point.pt for point in keypoints], np.float64).reshape(-1, 2)
-            if descriptors is None:
-                descriptors = np.zeros((0, 128), np.float32)
-            self._features[index] = _Features((points_n2 + 0.5) / scale - 0.5, descriptors,
-                                              float(longest_px))
+            try:
+                image_hw3 = read_frame_image(self._frames[index]).numpy()
+            except SceneError as error:
+                self._unreadable[index] = str(error)
+                image_hw3 = np.zeros((2, 2, 3), np.uint8)
+            self._features[index] = self._detect(image_hw3)
         return self._features[index]
+
+    def _detect(self, image_hw3: np.ndarray) -> _Features:
+        grey = cv2.cvtColor(image_hw3, cv2.COLOR_RGB2GRAY)
+        longest_px = max(grey.shape)
+        scale = min(1.0, _LONGEST_SIDE_PX / longest_px)
+        if scale < 1.0:
+            grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        keypoints, descriptors = self._sift.detectAndCompute(grey, None)
+        points_n2 = np.array([point.pt for point in keypoints], np.float64).reshape(-1, 2)
+        if descriptors is None:
+            descriptors = np.zeros((0, 128), np.float32)
+        return _Features((points_n2 + 0.5) / scale - 0.5, descriptors, float(longest_px))
 
 
 def _mutual_neighbours(first_nd: np.ndarray, second_nd: np.ndarray,

@@ -39,7 +39,7 @@ class Inspection:
                 'check': None if self.check is None else self.check.to_dict()}
 
 
-def inspect_scene(scene: Scene, pair_count: int = 25,
+def inspect_scene(scene: Scene, pair_count: int = 20,
                   progress: Callable[[Iterable[int]], Iterable[int]] = iter) -> Inspection:
     """Measure a scene and hold its labels against its images.
 
@@ -49,7 +49,7 @@ def inspect_scene(scene: Scene, pair_count: int = 25,
         progress: Wraps the frames at which pairs are looked for, such as tqdm.
 
     Raises:
-        SceneError: an image cannot be read.
+        SceneError: a depth image cannot be read.
     """
     T_n44 = np.stack([frame.T_world_camera for frame in scene.frames])
     if not pair_count:

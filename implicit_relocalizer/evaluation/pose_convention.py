@@ -104,7 +104,7 @@ def check_convention(frames: Sequence[Frame], pairs: Sequence[MatchedPair],
     limit_px = LARGEST_ERROR_SHARE * max(image_size)
     noise_px = float(np.median([pair.free_error_px for pair in pairs])) if pairs else np.nan
     if len(pairs) < MIN_PAIRS:
-        reason = (f'{len(pairs)} pairs of images with enough matches and motion; at least '
+        reason = (f'pairs of images with enough matches and motion: {len(pairs)}; at least '
                   f'{MIN_PAIRS} are needed to tell')
         return ConventionCheck('undecided', reason, (), (), limit_px, noise_px, 0)
     K = K_of or (lambda index: frames[index].K_33)

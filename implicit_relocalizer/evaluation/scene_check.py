@@ -116,7 +116,7 @@ def check_scene(scene: Scene, pair_count: int,
         progress: Wraps the frames at which pairs are looked for.
 
     Raises:
-        SceneError: an image cannot be read.
+        SceneError: a depth image cannot be read.
     """
     frames, size = scene.frames, scene.image_size
     finder = PairFinder(frames, progress)
