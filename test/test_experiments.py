@@ -187,6 +187,15 @@ def test_missing_parts_are_named_with_their_file(tmp_path, spoil, message):
     assert message in str(raised.value)
 
 
+def test_times_on_a_busy_machine_are_marked(tmp_path):
+    values = record()
+    write_json(tmp_path / 'study' / 'a.json', values)
+    assert '| 1.5 | 20 | 2.5 |' in make_tables(tmp_path, {})
+    values['hardware']['load_average'] = 3.0
+    write_json(tmp_path / 'study' / 'a.json', values)
+    assert '| 1.5 \\* | 20 \\* | 2.5 |' in make_tables(tmp_path, {})
+
+
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / 'study').mkdir()
     (tmp_path / 'study' / 'a.json').write_text(json.dumps(record())[:50])

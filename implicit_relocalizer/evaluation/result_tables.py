@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from implicit_relocalizer.evaluation.hardware import is_busy
 from implicit_relocalizer.evaluation.pose_variants import VARIANT_LABELS
 from implicit_relocalizer.evaluation.records import RecordError
 
@@ -87,8 +88,7 @@ def pose_table(files: Sequence[ResultFile], order: Sequence[str], machines: Mach
         first = group[0]
         label = f'{first.scene[0]}, {first.scene[1]}' if with_scene else first.label
         rows.append([label, str(len(group)), *_pose_cells(group, lambda values: values),
-                     _minutes(group), _cell(group, _milliseconds, '.0f'),
-                     _cell(group, _megabytes, '.1f'), machines.letters(group)])
+                     *_times(group), _cell(group, _megabytes, '.1f'), machines.letters(group)])
         for name in first.values.get('variants', {}):
             chosen = [file for file in group if name in file.values.get('variants', {})]
             cells = _pose_cells(chosen, _variant(name))
@@ -160,13 +160,13 @@ def _cell(group: Sequence[ResultFile], find: Callable[[Record], float | None], f
     return text
 
 
-def _minutes(group: Sequence[ResultFile]) -> str:
-    return _cell(group, lambda values: _scaled(
-        values.get('training_seconds', values.get('building_seconds')), 1 / 60), '.1f')
-
-
-def _milliseconds(values: Record) -> float | None:
-    return values.get('milliseconds_per_image')
+def _times(group: Sequence[ResultFile]) -> list[str]:
+    """Minutes to learn and milliseconds an image, with a star where others used the cores."""
+    cells = [_cell(group, lambda values: _scaled(
+        values.get('training_seconds', values.get('building_seconds')), 1 / 60), '.1f'),
+        _cell(group, lambda values: values.get('milliseconds_per_image'), '.0f')]
+    busy = any(is_busy(file.values['hardware']) for file in group)
+    return [cell + ' \\*' if busy and cell != '-' else cell for cell in cells]
 
 
 def _megabytes(values: Record) -> float | None:

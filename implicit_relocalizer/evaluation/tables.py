@@ -38,7 +38,8 @@ together, so edit neither by hand. `implicit-relocalizer experiment NAME` makes 
 Every figure has two columns: **training** images, which were learned from, and **held-out**
 images, which were not. Position and rotation are medians; the shares are of all images asked, and
 one without an answer counts as not found. Several seeds: the mean, and in brackets the smallest
-and the largest. Times are those of the machine that the letter names, at the foot of this page.
+and the largest. Times are those of the machine that the letter names, at the foot of this page;
+\\* marks times on a machine that had other work to do.
 """
 
 
