@@ -187,6 +187,14 @@ def test_missing_parts_are_named_with_their_file(tmp_path, spoil, message):
     assert message in str(raised.value)
 
 
+def test_fine_tuning_shows_before_above_after(tmp_path):
+    for row in ('after', 'before'):
+        write_json(tmp_path / 'finetuning' / f'{row}__room__0.json', record(row))
+    page = make_tables(tmp_path, {})
+    assert 'with positions alone' in page
+    assert page.index('label of before') < page.index('label of after')
+
+
 def test_times_on_a_busy_machine_are_marked(tmp_path):
     values = record()
     write_json(tmp_path / 'study' / 'a.json', values)

@@ -29,6 +29,12 @@ _SIFT_ABOUT = (
     'is matched to the descriptors of all sightings and solved by PnP-RANSAC and '
     'Levenberg-Marquardt. Its training columns flatter: the descriptors of the very image are in '
     'the map.')
+# Results of other commands than `experiment`: title, what it is about, order of the rows.
+_OTHER_SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {'finetuning': (
+    'Fine-tuning with positions alone',
+    'The first part of the training images is learned with whole poses, the rest afterwards with '
+    'positions alone (`implicit-relocalizer finetune-experiment`). Training columns are of both '
+    'parts together.', ('before', 'after'))}
 _HEADER = """\
 # Results
 
@@ -74,11 +80,10 @@ def _read_results(folder: Path) -> list[ResultFile]:
 def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultFile],
              machines: Machines) -> list[str]:
     files = _read_results(folder)
-    parts = [f'## {plan.title if plan else folder.name}\n']
-    if plan and plan.about:
-        parts.append(plan.about + '\n')
-    parts += _encoder_tables(folder)
-    order = [row.name for row in plan.rows] if plan else []
+    title, about, order = _OTHER_SECTIONS.get(folder.name, (folder.name, '', ()))
+    if plan:
+        title, about, order = plan.title, plan.about, tuple(row.name for row in plan.rows)
+    parts = [f'## {title}\n', *([about + '\n'] if about else []), *_encoder_tables(folder)]
     for scene in dict.fromkeys(file.scene for file in _in_plan_order(files, plan)):
         here = [file for file in files if file.scene == scene]
         beside = [file for file in rivals if file.scene == scene]
