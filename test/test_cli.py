@@ -8,7 +8,6 @@ import sys
 
 import pytest
 import torch
-import yaml
 from box_room import write_box_room
 
 from implicit_relocalizer.cli import main
@@ -94,21 +93,3 @@ def test_wrong_usage_ends_with_status_two(arguments, capsys):
         main(arguments)
     assert ended.value.code == 2
     assert 'usage: implicit-relocalizer' in capsys.readouterr().err
-
-
-def test_train_prints_accuracies_and_the_model_and_restart_spares_other_files(
-        scene, tmp_path, capsys, failing):
-    run_dir = tmp_path / 'run'
-    train = ['train', str(scene), '--output', str(run_dir), *SMALL]
-    assert main(train) == 0
-    printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed[:-1]] == ['train', 'validation', 'test']
-    assert all('cm' in line and 'recall' in line for line in printed[:-1])
-    assert printed[-1].startswith(f'{run_dir / "model.pt"}: ')
-    assert yaml.safe_load((run_dir / 'config.yaml').read_text())['input_width'] == 64
-
-    (run_dir / 'notes.txt').write_text('two hours of my life')
-    assert '--restart' in failing(*train, '--set', 'seed=1')
-    assert main([*train, '--set', 'seed=1', '--restart']) == 0
-    assert yaml.safe_load((run_dir / 'config.yaml').read_text())['seed'] == 1
-    assert (run_dir / 'notes.txt').exists(), 'an output folder may hold more than a run'

@@ -12,8 +12,10 @@ from implicit_relocalizer.network.encoders import encoder_names
 from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
 from implicit_relocalizer.training.configuration_file import (
     configuration_to_dict,
+    format_configuration,
     load_configuration,
 )
+from implicit_relocalizer.training.stages import planned_stages
 
 SHIPPED = sorted((Path(__file__).parents[1] / 'config' / 'train').glob('*.yaml'))
 
@@ -31,7 +33,7 @@ def load(tmp_path):
 def test_shipped_files_load_and_name_an_encoder_of_ours(path):
     config = load_configuration(path)
     assert config.encoder.name in encoder_names()
-    assert config.mapping.iterations + config.alignment.iterations > 0
+    assert [stage.name for stage in planned_stages(config)]
 
 
 def test_the_default_of_the_command_line_is_shipped():
@@ -55,8 +57,20 @@ def test_values_arrive_where_they_belong(load):
 
 
 def test_a_configuration_survives_being_written_and_read(load):
-    config = load('seed: 4\nhead: {anchors: 9}\n')
+    config = load('seed: 4\nhead: {anchors: 9}\nmapping: {learning_rate: 1e-5}\n')
     assert load(yaml.safe_dump(configuration_to_dict(config))) == config
+    assert load(format_configuration(config)) == config
+
+
+def test_every_key_is_printed_with_what_it_means():
+    lines = format_configuration(TrainingConfig()).splitlines()
+    assert all(len(line) <= 99 for line in lines)
+    keys = [index for index, line in enumerate(lines) if line and not line.strip().startswith('#')]
+    undocumented = [lines[index] for index in keys if not lines[index - 1].strip().startswith('#')]
+    assert undocumented == []
+    values = configuration_to_dict(TrainingConfig())
+    sections = [value for value in values.values() if isinstance(value, dict)]
+    assert len(keys) == len(values) + sum(map(len, sections))
 
 
 @pytest.mark.parametrize(('text', 'message'), [

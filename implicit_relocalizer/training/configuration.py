@@ -15,7 +15,12 @@ class ConfigurationError(ValueError):
 
 @dataclass(frozen=True)
 class EncoderConfig:
-    """Which encoder, and whether ImageNet weights are loaded into it."""
+    """Which encoder turns images into features.
+
+    Attributes:
+        name: One of those that `implicit-relocalizer encoders` lists.
+        pretrained: Load torchvision's ImageNet weights into it.
+    """
 
     name: str = 'gradient_descriptor'
     pretrained: bool = False
@@ -23,7 +28,15 @@ class EncoderConfig:
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """The point head (see `network.heads.PointHead`)."""
+    """The point head (see `network.heads.PointHead`).
+
+    Attributes:
+        width: Hidden width; most of the size of the model file.
+        blocks: Residual blocks of two layers each.
+        anchors: Points spread over the place, whose softmax mixture a world point starts from.
+        nominal_depth_m: Depth predicted where the network says zero: about that of the place.
+        offset_scale_m: Metres per unit of the offset from the anchors.
+    """
 
     width: int = 256
     blocks: int = 2
@@ -34,7 +47,13 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class LocalizerConfig:
-    """How a pose comes from the clouds (see `network.localizer.Localizer`)."""
+    """How a pose comes from the clouds (see `network.localizer.Localizer`).
+
+    Attributes:
+        alignment: 'refined' (hypotheses and refinement) or 'kabsch' (the paper's one alignment).
+        hypothesis_count: Four-point alignments tried per image.
+        refined_count: The best of them that are refined.
+    """
 
     alignment: str = 'refined'
     hypothesis_count: int = 128
@@ -43,7 +62,22 @@ class LocalizerConfig:
 
 @dataclass(frozen=True)
 class MappingConfig:
-    """Stage A. `iterations: 0` skips it. Clamps are for an image 360 px wide."""
+    """Stage A: geometry from shuffled points. Clamps are for an image 360 px wide.
+
+    Attributes:
+        iterations: Steps; 0 skips the stage.
+        max_seconds: The schedule ends after this time if not before; 0 sets no limit.
+        views_per_image: Views of each image in the buffer; the first is the camera's own.
+        points_per_view: Cells kept of each view.
+        batch_points: Cells per step and process.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW.
+        clamp_start_px, clamp_end_px: Reprojection errors count little beyond this, at the start
+            and at the end of the stage.
+        reprojection_weight: Of the distance between a projected world point and its pixel.
+        consistency_weight: Of the distance between the two clouds, relative to the depth.
+        likelihood_weight: Of the Laplace likelihood by which the expected error is learned.
+    """
 
     iterations: int = 20000
     max_seconds: float = 225.0
@@ -61,7 +95,22 @@ class MappingConfig:
 
 @dataclass(frozen=True)
 class AlignmentConfig:
-    """Stage B. `iterations: 0` skips it; `train_encoder` trains end to end."""
+    """Stage B: whole images, the pose loss through weighted Kabsch.
+
+    Attributes:
+        iterations: Steps; 0 skips the stage.
+        max_seconds: The schedule ends after this time if not before; 0 sets no limit.
+        batch_images: Images per step and process.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW.
+        train_encoder: Train end to end.
+        pose_weight: Of position error plus `metres_per_radian` times orientation error.
+        metres_per_radian: What an error of one radian counts.
+        reprojection_weight: Of the distance between a projected world point and its pixel.
+        consistency_weight: Of the distance between the two clouds, relative to the depth.
+        likelihood_weight: Of the Laplace likelihood by which the expected error is learned.
+        clamp_px: Reprojection errors count little beyond this, for an image 360 px wide.
+    """
 
     iterations: int = 0
     max_seconds: float = 240.0
@@ -79,9 +128,21 @@ class AlignmentConfig:
 
 @dataclass(frozen=True)
 class RegressionConfig:
-    """The pose-regression baseline, in place of stages A and B. `iterations: 0` skips it.
+    """The pose-regression baseline, in place of stages A and B.
 
     Its head is `network.regressor.RegressionHead`.
+
+    Attributes:
+        iterations: Steps; 0 skips the stage.
+        max_seconds: The schedule ends after this time if not before; 0 sets no limit.
+        batch_images: Images per step and process.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW.
+        train_encoder: Train end to end.
+        stem_blocks: 3 x 3 convolutions of stride 2 between encoder and pooling.
+        pooled_cells: Features are pooled to this many cells each way.
+        width: Hidden width.
+        dropout: Share of the hidden numbers that a step leaves out.
     """
 
     iterations: int = 0
@@ -98,7 +159,17 @@ class RegressionConfig:
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """Everything that decides how a model comes out."""
+    """Everything that decides how a model comes out.
+
+    Attributes:
+        input_width: Width in pixels that the network sees; the height follows the images.
+        precision: 'auto', 'float32' or 'bfloat16'; auto takes bfloat16 where the hardware has it.
+        device: 'auto', 'cpu' or 'cuda'.
+        seed: Of all random numbers.
+        validation_fraction: Share of the training frames set aside to watch the progress.
+        validation_every_s: Seconds of training between two looks at them.
+        checkpoint_every_s: Seconds of training that a killed run loses at most.
+    """
 
     input_width: int = 360
     precision: str = 'auto'
