@@ -14,7 +14,6 @@ from implicit_relocalizer.cli import (
     evaluate,
     experiment,
     finetune,
-    finetune_experiment,
     info,
     inspect_scene,
     sift_map,
@@ -24,7 +23,7 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, evaluate, sift_map, info, synthesize, encoders,
-            experiment, finetune_experiment, tables)
+            experiment, tables)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
 from implicit_relocalizer.cli.subparsers import Subparsers
+from implicit_relocalizer.data.frames import Frame, Scene
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -21,6 +22,10 @@ def add_parser(commands: Subparsers) -> None:
                         help='what to learn from: positions alone (as of GNSS or a total station; '
                              'the orientations of the files may be anything), or whole poses '
                              '(%(default)s)')
+    parser.add_argument('--known-frames', metavar='RULE',
+                        help='training frames that the model was trained on, lest it forgets '
+                             'them: only their images are used; the same rules as those of '
+                             '--train-frames, which selects the frames to learn from')
     parser.add_argument('--out', type=Path, required=True, help='model file to write')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         dest='overrides', help='override a setting, such as max_seconds=60')
@@ -38,8 +43,10 @@ def run(options: argparse.Namespace) -> int:
     from implicit_relocalizer.training.finetune import finetune_model
     from implicit_relocalizer.training.finetune_configuration import load_finetune_configuration
     config = load_finetune_configuration(options.overrides)
-    result = finetune_model(options.model, read_scene_argument(options), options.labels, config,
-                            options.out, measure_accuracy, options.seed, options.device)
+    scene, known_frames = _read_scene(options)
+    result = finetune_model(options.model, scene, options.labels, config, options.out,
+                            measure_accuracy, options.seed, options.device,
+                            known_frames=known_frames)
     for part in ('train', 'test'):
         for when in ('before', 'after'):
             if part in result[when]:
@@ -51,3 +58,13 @@ def run(options: argparse.Namespace) -> int:
         write_json(options.json, result)
     print(f'{options.out}: after {result["wall_seconds"]:.0f} s')
     return 0
+
+
+def _read_scene(options: argparse.Namespace) -> tuple[Scene, tuple[Frame, ...]]:
+    """The scene with the frames to learn from, and the frames that the model knows."""
+    if options.known_frames is None:
+        return read_scene_argument(options), ()
+    new, options.train_frames = options.train_frames, options.known_frames
+    known_frames = read_scene_argument(options).split('train')
+    options.train_frames = new
+    return read_scene_argument(options), known_frames

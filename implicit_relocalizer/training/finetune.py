@@ -18,13 +18,13 @@ from torch import nn
 from tqdm import tqdm
 
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
-from implicit_relocalizer.data.images import PosedImages, load_posed_images
+from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.configuration import ConfigurationError
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
 from implicit_relocalizer.training.finetune_stage import FinetuneStage
-from implicit_relocalizer.training.kept_answers import KeptAnswers, encode_mirrored
+from implicit_relocalizer.training.kept_answers import KeptAnswers, encode_cells
 from implicit_relocalizer.training.loop import LoopOptions, run_stage
 from implicit_relocalizer.training.measurement import TRAIN_FRAMES_MEASURED, Evaluate
 from implicit_relocalizer.training.plan import spread_frames
@@ -41,11 +41,13 @@ logger = logging.getLogger(__name__)
 
 Labels = Literal['position', 'pose']
 MAX_ASPECT_DIFFERENCE = 0.01
+KEPT_CELLS_PER_IMAGE = 600
 
 
 def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneConfig, out: Path,
                    evaluate: Evaluate, seed: int = 0, device_name: str = 'auto',
-                   show_progress: bool = True) -> dict[str, Any]:
+                   show_progress: bool = True, known_frames: Sequence[Frame] = (),
+                   ) -> dict[str, Any]:
     """Go on training the point head of a model; the encoder stays as it is.
 
     Args:
@@ -60,6 +62,8 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
         seed: Of everything random.
         device_name: 'auto', 'cpu' or 'cuda'.
         show_progress: Show progress bars on standard error.
+        known_frames: Images that the model was trained on, lest it forgets them; their labels
+            are not read. Without any, the new images, mirrored, take their place less well.
 
     Returns:
         `before` and `after`, each with summaries `train` and `test` (where the scene has such
@@ -80,16 +84,19 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
     generator = torch.Generator().manual_seed(seed)
     images = load_posed_images(frames, localizer.origin_world_3.cpu())
     cells = _collect(restored, images, labels, config, generator, device, show_progress)
-    mirrored = encode_mirrored(images, localizer.encoder, _input_size(localizer),
-                               config.points_per_view, generator, device)
+    others_bhw3 = images.images_bhw3.flip(2) if not known_frames else torch.stack(
+        [read_frame_image(frame) for frame in known_frames])
+    others = encode_cells(others_bhw3, localizer.encoder, _input_size(localizer),
+                          KEPT_CELLS_PER_IMAGE, generator, device)
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(False)
-    kept = KeptAnswers(localizer.head, mirrored, generator, device)
+    kept = KeptAnswers(localizer.head, others, generator, device)
     stage = FinetuneStage(localizer, cells, kept, config, generator, device, dtype)
     state = run_stage(stage, localizer, None, StageLog(None, stage.name, 0), LoopOptions(
         save=lambda checkpoint: None, validate=lambda: None, generator=generator,
         show_progress=show_progress, item='images', items_per_step=config.batch_images))
-    result = {'labels': labels, 'frames': len(frames), 'seed': seed, 'before': before,
+    result = {'labels': labels, 'frames': len(frames), 'known_frames': len(known_frames),
+              'seed': seed, 'before': before,
               'after': _measure(localizer, scene, evaluate, device),
               'settings': dataclasses.asdict(config), 'device': str(device), 'dtype': str(dtype),
               'iterations': state.iteration, 'wall_seconds': time.monotonic() - started_s,
@@ -146,8 +153,9 @@ def _export(restored: RestoredModel, frames: Sequence[Frame], result: dict[str, 
     positions = np.stack([metadata.position_min_m, metadata.position_max_m,
                           *(frame.T_world_camera[:3, 3] for frame in frames)])
     low, high = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
-    finetuning = {key: result[key] for key in ('labels', 'frames', 'seed', 'settings', 'device',
-                                               'iterations', 'wall_seconds')}
+    finetuning = {key: result[key] for key in (
+        'labels', 'frames', 'known_frames', 'seed', 'settings', 'device', 'iterations',
+        'wall_seconds')}
     earlier = metadata.training.get('finetuning', [])
     training = {key: value for key, value in metadata.training.items()
                 if key != 'train_frames_sha256'}  # more frames are known now

@@ -27,8 +27,8 @@ class FinetuneConfig:
         kabsch_weight: The same for the weighted Kabsch alignment.
         reprojection_weight, consistency_weight, likelihood_weight: Of the losses of the clouds,
             under the estimated orientation.
-        kept_weight: Of changes of the answers to mirrored images (`kept_answers`).
-        kept_cells: Cells of mirrored images in a step.
+        kept_weight: Of changes of the answers to images known already (`kept_answers`).
+        kept_cells: Cells of those images in a step.
         clamp_px: Reprojection errors beyond it count little.
         rounds: How often all orientations are estimated anew (position labels).
         trusted_share: Of the images at the start: those whose points agree best.
@@ -50,7 +50,7 @@ class FinetuneConfig:
     reprojection_weight: float = 1.0
     consistency_weight: float = 0.2
     likelihood_weight: float = 0.1
-    kept_weight: float = 5.0
+    kept_weight: float = 10.0
     kept_cells: int = 512
     clamp_px: float = 4.0
     rounds: int = 20

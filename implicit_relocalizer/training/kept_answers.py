@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Against forgetting: what a head said of other sights, it shall go on saying.
 
-The images that a model was first trained on are not at hand when it is fine-tuned. Those that are,
-mirrored, look like the place in every statistic and show nothing that is there: answers to them
-that stay (distillation, as in Li and Hoiem, Learning without Forgetting, ECCV 2016) keep the
-change to the sights that it is about.
+Distillation as in Li and Hoiem, Learning without Forgetting, ECCV 2016. Best are images that the
+model knows already, which need no labels for it. Where those are not at hand, the images to learn
+from, mirrored, look like the place in every statistic and show nothing that is there.
 """
 
 from __future__ import annotations
@@ -15,8 +14,7 @@ import copy
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.data.augmentation import real_views
-from implicit_relocalizer.data.images import PosedImages, as_float_images
+from implicit_relocalizer.data.images import as_float_images
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.heads import PointHead
 
@@ -25,7 +23,7 @@ DEPTH_SHARE, ERROR_SHARE = 0.2, 0.05
 
 
 class KeptAnswers:
-    """The answers of a head, as it was, to cells of mirrored images.
+    """The answers of a head, as it was, to cells of other images.
 
     Args:
         head: Is copied.
@@ -57,17 +55,16 @@ class KeptAnswers:
 
 
 @torch.no_grad()
-def encode_mirrored(images: PosedImages, encoder: Encoder, view_size: tuple[int, int],
-                    cells_per_image: int, generator: torch.Generator,
-                    device: torch.device) -> Tensor:
-    """Features (M, C), float16, of random cells of the images, left and right exchanged."""
+def encode_cells(images_bhw3: Tensor, encoder: Encoder, view_size: tuple[int, int],
+                 cells_per_image: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    """Features (M, C), float16, of random cells of uint8 images."""
     parts = []
-    for first in range(0, len(images), ENCODING_BATCH):
-        chosen = slice(first, first + ENCODING_BATCH)
-        views = real_views(
-            as_float_images(images.images_bhw3[chosen].flip(2).to(device)), images.K_b33[chosen],
-            images.R_world_camera_b33[chosen], images.t_local_camera_b3[chosen], view_size)
-        features_bnc = encoder(views.images_b3hw).flatten(2).transpose(1, 2)
+    width, height = view_size
+    for images in images_bhw3.split(ENCODING_BATCH):
+        resized = torch.nn.functional.interpolate(
+            as_float_images(images.to(device)), size=(height, width), mode='bilinear',
+            align_corners=False, antialias=True)
+        features_bnc = encoder(resized).flatten(2).transpose(1, 2)
         count, cells = features_bnc.shape[:2]
         order = torch.rand(count, cells, generator=generator).argsort(dim=1)[:, :cells_per_image]
         parts.append(torch.cat([features[index.to(device)] for features, index in zip(
