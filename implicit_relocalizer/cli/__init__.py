@@ -14,6 +14,7 @@ from implicit_relocalizer.cli import (
     evaluate,
     experiment,
     finetune,
+    finetune_experiment,
     info,
     inspect_scene,
     sift_map,
@@ -23,7 +24,7 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, evaluate, sift_map, info, synthesize, encoders,
-            experiment, tables)
+            experiment, finetune_experiment, tables)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
