@@ -33,7 +33,8 @@ def load(tmp_path):
 def test_shipped_files_load_and_name_an_encoder_of_ours(path):
     config = load_configuration(path)
     assert config.encoder.name in encoder_names()
-    assert [stage.name for stage in planned_stages(config)]
+    learned = [stage.name for stage in planned_stages(config)]
+    assert learned or config.landmarks.most > 0, 'nothing would be learned'
 
 
 def test_the_default_of_the_command_line_is_shipped():

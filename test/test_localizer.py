@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from implicit_relocalizer.geometry.camera import unproject
-from implicit_relocalizer.network.encoders import build_encoder
+from implicit_relocalizer.network.encoders import build_encoder, cell_centres
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.network.model_file import OUTPUT_NAMES
@@ -47,7 +47,7 @@ def truthful_localizer(noise_px: float = 0.0, outlier_share: float = 0.0,
     encoder = build_encoder('gradient_descriptor')
     localizer = Localizer(encoder, PointHead(encoder.channels, torch.zeros(1, 3)), size,
                           FOCAL_PX, torch.tensor(origin, dtype=torch.float64))
-    pixels = localizer.pixels_n2.double()
+    pixels = cell_centres(size[1], size[0], encoder.stride).double()
     count = len(pixels)
     depth = 1.5 + 3.0 * torch.rand(count, generator=generator, dtype=torch.float64)
     noise = noise_px * torch.randn(count, 2, generator=generator, dtype=torch.float64)
@@ -77,10 +77,10 @@ def test_clouds_that_fit_a_pose_give_that_pose(outlier_share):
 
 def test_align_agrees_with_forward():
     localizer = truthful_localizer(outlier_share=0.5)
-    points_world, points_camera, weights = localizer.predict(
+    points_world, points_camera, weights, pixels = localizer.predict(
         localizer.prepare(IMAGE, K_33)[0], K_33[None])
     R, t, information, errors_px = localizer.align(points_world, points_camera, weights,
-                                                   K_33[None])
+                                                   pixels, K_33[None])
     assert_is_truth({'R_world_camera': R.double(), 't_world_camera': t.double()})
     assert information.shape == (6, 6) and errors_px.shape == (300,)
     assert (errors_px < 0.01).sum() >= 150
@@ -156,8 +156,8 @@ def test_depth_follows_the_focal_length():
     image, _ = localizer.prepare(IMAGE, K_33)
     zoomed = K_33.clone()
     zoomed[0, 0] = zoomed[1, 1] = 1.5 * FOCAL_PX
-    _, near, _ = localizer.predict(image, K_33[None])
-    _, far, _ = localizer.predict(image, zoomed[None])
+    _, near, _, _ = localizer.predict(image, K_33[None])
+    _, far, _, _ = localizer.predict(image, zoomed[None])
     torch.testing.assert_close(far[..., 2], 1.5 * near[..., 2])
 
 

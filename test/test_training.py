@@ -161,7 +161,7 @@ def kabsch_pose_loss(localizer: Localizer, images: PosedImages) -> float:
     views = real_views(as_float_images(images.images_bhw3), images.K_b33,
                        images.R_world_camera_b33, images.t_local_camera_b3, (160, 120))
     with torch.no_grad():
-        world, camera, weights = localizer.eval().predict(views.images_b3hw, views.K_b33)
+        world, camera, weights, _ = localizer.eval().predict(views.images_b3hw, views.K_b33)
         R, t, _ = weighted_kabsch(camera, world, weights)
         return pose_loss(R, t, views.R_world_camera_b33, views.t_world_camera_b3,
                          1.0).mean().item()

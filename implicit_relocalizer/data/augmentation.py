@@ -124,6 +124,19 @@ def warp_to_view(images_b3hw: Tensor, K_camera_b33: Tensor, K_view_b33: Tensor,
     return warped, inside.reshape(-1, height, width)
 
 
+def points_seen(valid_bhw: Tensor, pixels_bn2: Tensor, cell_px: int) -> Tensor:
+    """Whether the real camera saw the whole cell around each pixel: (B, N) bool."""
+    unseen_bhw = torch.nn.functional.pad((~valid_bhw).float(), (1, 1, 1, 1), value=0.0)
+    height, width = unseen_bhw.shape[1:]
+    reach = cell_px // 2  # a window reaches as many pixels up and left as a cell does
+    around = torch.nn.functional.max_pool2d(
+        unseen_bhw.unsqueeze(1), 2 * reach, stride=1, padding=reach)[:, 0]
+    x = (pixels_bn2[..., 0].floor().long() + 2).clamp(0, width)
+    y = (pixels_bn2[..., 1].floor().long() + 2).clamp(0, height)
+    index = y * around.shape[2] + x
+    return around.flatten(1).gather(1, index) == 0
+
+
 def _euler_xyz(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     zero, one = torch.zeros_like(x), torch.ones_like(x)
     cx, sx, cy, sy, cz, sz = x.cos(), x.sin(), y.cos(), y.sin(), z.cos(), z.sin()

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one interface of all image encoders: image in, feature grid out."""
 
-from typing import Callable, Dict, List
+from typing import Callable, Dict, List, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +28,18 @@ class Encoder(nn.Module):
     def forward(self, images_b3hw: Tensor) -> Tensor:
         """Encode images; subclasses implement it."""
         raise NotImplementedError
+
+    def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
+        """Features of the points that the head sees, and where in the image they are.
+
+        Returns:
+            features_bnc and pixels_bn2: every cell of the grid at its centre, unless a subclass
+            chooses other points (always the same number of them for images of one size).
+        """
+        features_bnc = self.forward(images_b3hw).flatten(2).transpose(1, 2)
+        pixels_n2 = cell_centres(images_b3hw.shape[2], images_b3hw.shape[3], self.stride)
+        pixels_n2 = pixels_n2.to(features_bnc.device)
+        return features_bnc, pixels_n2.unsqueeze(0).expand(images_b3hw.shape[0], -1, -1)
 
 
 def cell_centres(height_px: int, width_px: int, stride: int) -> Tensor:
@@ -81,4 +93,4 @@ def build_encoder(name: str, pretrained: bool = False) -> Encoder:
 
 def _import_builtin_encoders() -> None:
     """Load the modules that register the encoders we ship (torchvision only when needed)."""
-    from implicit_relocalizer.network import cnn, descriptor, transformer  # noqa: F401
+    from implicit_relocalizer.network import cnn, descriptor, keypoints, transformer  # noqa: F401

@@ -13,6 +13,20 @@ LOG_ERROR_MAX = 6.0
 LOG_DEPTH_SPAN = 2.5
 
 
+class CloudHead(nn.Module):
+    """Features of single points -> both clouds and how far to trust them.
+
+    Attributes:
+        nominal_depth_m: How far things usually are.
+    """
+
+    nominal_depth_m: float
+
+    def forward(self, features_nc: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """points_world_n3 (metres), log_depth_n and log_error_n; subclasses implement it."""
+        raise NotImplementedError
+
+
 class ResidualBlock(nn.Module):
     """x + W2 relu(W1 relu(x))."""
 
@@ -27,7 +41,7 @@ class ResidualBlock(nn.Module):
         return x + self.second(hidden)
 
 
-class PointHead(nn.Module):
+class PointHead(CloudHead):
     """Residual MLP on single cells (the same as 1x1 convolutions).
 
     The world point is a softmax mixture of anchors plus a homogeneous offset

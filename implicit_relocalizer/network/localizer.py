@@ -16,8 +16,8 @@ from implicit_relocalizer.geometry.hypotheses import (
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.refinement import refine_pose
-from implicit_relocalizer.network.encoders import Encoder, cell_centres
-from implicit_relocalizer.network.heads import PointHead
+from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.heads import CloudHead
 
 ALIGNMENTS = ('refined', 'kabsch')
 
@@ -30,8 +30,9 @@ class Localizer(nn.Module):
     and refined by reprojection.
 
     Args:
-        encoder: Image -> feature grid.
-        head: Features -> points in a local frame (the world's axes, `origin_world_3` its origin).
+        encoder: Image -> features of points in the image.
+        head: A `PointHead` or `LandmarkHead`: features -> points in a local frame (the world's
+            axes, `origin_world_3` its origin).
         input_size: Width and height in pixels that the network sees.
         nominal_focal_px: Focal length at that size for which the head predicts depth.
         origin_world_3: float64, metres.
@@ -43,9 +44,8 @@ class Localizer(nn.Module):
 
     uniforms_h4: Tensor
     origin_world_3: Tensor
-    pixels_n2: Tensor
 
-    def __init__(self, encoder: Encoder, head: PointHead, input_size: Tuple[int, int],
+    def __init__(self, encoder: Encoder, head: CloudHead, input_size: Tuple[int, int],
                  nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
                  hypothesis_count: int = 128, refined_count: int = 2) -> None:
         super().__init__()
@@ -62,8 +62,6 @@ class Localizer(nn.Module):
         uniforms = torch.rand(hypothesis_count, 4, generator=generator)
         self.register_buffer('uniforms_h4', uniforms)
         self.register_buffer('origin_world_3', origin_world_3.double().clone())
-        self.register_buffer('pixels_n2', cell_centres(
-            self.input_height, self.input_width, encoder.stride))
 
     def forward(self, image_hw3: Tensor, K_33: Tensor) -> Dict[str, Tensor]:
         """Localize one image.
@@ -75,19 +73,18 @@ class Localizer(nn.Module):
         Returns:
             R_world_camera (3, 3) and t_world_camera (3), float64, camera-to-world, metres;
             covariance (6, 6) of x y z and rotations about the world's axes, m^2 and rad^2;
-            confidence in [0, 1]: a raw score unless calibrated; per cell points_world (N, 3) and
+            confidence in [0, 1]: a raw score unless calibrated; per point points_world (N, 3) and
             points_camera (N, 3) in metres, weights (N), pixels (N, 2) in the given image and
             reprojection_error_px (N) at the network's input size; inlier_fraction.
         """
         image, K_b33 = self.prepare(image_hw3, K_33)
-        points_world, points_camera, weights = self.predict(image, K_b33)
-        pixels = self.pixels_n2.unsqueeze(0)
+        points_world, points_camera, weights, pixels = self.predict(image, K_b33)
         if self.alignment == 'kabsch':
             R, t, information, errors_px = self.align_by_kabsch(
-                points_world, points_camera, weights, K_b33)
+                points_world, points_camera, weights, pixels, K_b33)
         else:
             R, t, information, errors_px = self.align(
-                points_world, points_camera, weights, K_b33)
+                points_world, points_camera, weights, pixels, K_b33)
         inlier_px = 5.0 * self.pixel_scale
         inliers = (errors_px < inlier_px).to(weights.dtype)
         share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
@@ -120,30 +117,30 @@ class Localizer(nn.Module):
                 align_corners=False, antialias=True)
         return image, resize_intrinsics(K_33.float().unsqueeze(0), scale_x, scale_y)
 
-    def predict(self, images_b3hw: Tensor, K_b33: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Both clouds (local world frame and camera frame, metres) and weights per cell."""
-        features = self.encoder(images_b3hw).flatten(2).transpose(1, 2)
+    def predict(self, images_b3hw: Tensor, K_b33: Tensor,
+                ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Both clouds (local world frame and camera frame, metres), weights and pixels."""
+        features, pixels_bn2 = self.encoder.sample(images_b3hw)
         points_world, log_depth, log_error = self.head(features)
         zoom_b1 = (K_b33[:, 0, 0] / self.nominal_focal_px).unsqueeze(1)
         depth = torch.exp(log_depth) * zoom_b1
-        rays = unproject(self.pixels_n2.unsqueeze(0).expand(K_b33.shape[0], -1, -1), K_b33)
-        return points_world, rays * depth.unsqueeze(-1), error_weights(log_error)
+        rays = unproject(pixels_bn2, K_b33)
+        return points_world, rays * depth.unsqueeze(-1), error_weights(log_error), pixels_bn2
 
     def align(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-              K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """Best refined hypothesis of one image: R, t, information (6, 6), errors_px (N)."""
-        pixels = self.pixels_n2.unsqueeze(0)
         threshold_px = 10.0 * self.pixel_scale
         indices = sample_indices(weights_1n, self.uniforms_h4)
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
-        errors = reprojection_errors(R, t, points_world_1n3, pixels, K_133)
+        errors = reprojection_errors(R, t, points_world_1n3, pixels_1n2, K_133)
         scores = score_hypotheses(errors, weights_1n, threshold_px)
         scores = scores - 2.0 * degenerate.to(scores.dtype)
         chosen = scores[0].topk(self.refined_count)[1]
         count = self.refined_count
         R_k, t_k, information, errors_k = refine_pose(
             R[0, chosen], t[0, chosen], points_world_1n3.expand(count, -1, -1),
-            pixels.expand(count, -1, -1), K_133.expand(count, -1, -1),
+            pixels_1n2.expand(count, -1, -1), K_133.expand(count, -1, -1),
             weights_1n.expand(count, -1), self.iterations, 3.0 * self.pixel_scale,
             12.0 * self.pixel_scale)
         final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 0.5 * threshold_px)
@@ -151,12 +148,12 @@ class Localizer(nn.Module):
         return R_k[best], t_k[best], information[best], errors_k[best]
 
     def align_by_kabsch(self, points_world_1n3: Tensor, points_camera_1n3: Tensor,
-                        weights_1n: Tensor, K_133: Tensor,
+                        weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
                         ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """Weighted Kabsch on all points of one image: R, t, information (6, 6), errors_px (N)."""
         R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
         R, t, information, errors_px = refine_pose(
-            R, t, points_world_1n3, self.pixels_n2.unsqueeze(0), K_133, weights_1n, 0,
+            R, t, points_world_1n3, pixels_1n2, K_133, weights_1n, 0,
             3.0 * self.pixel_scale)
         return R[0], t[0], information[0], errors_px[0]
 

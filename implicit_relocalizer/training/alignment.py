@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.data.augmentation import ViewRange, draw_views
+from implicit_relocalizer.data.augmentation import ViewRange, draw_views, points_seen
 from implicit_relocalizer.data.images import PosedImages, as_float_images
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
@@ -47,12 +47,11 @@ class AlignmentStage:
             images.R_world_camera_b33[chosen].to(self._device),
             images.t_local_camera_b3[chosen].to(self._device), self._limits, size,
             self._generator)
-        points_world, log_depth, log_error = self._predict(views.images_b3hw)
+        points_world, log_depth, log_error, pixels = self._predict(views.images_b3hw)
         zoom_b1 = (views.K_b33[:, 0, 0] / localizer.nominal_focal_px).unsqueeze(1)
         depth = torch.exp(log_depth) * zoom_b1
-        pixels = localizer.pixels_n2.expand(len(chosen), -1, -1)
         points_camera = unproject(pixels, views.K_b33) * depth.unsqueeze(-1)
-        seen = self._cells_seen(views.valid_bhw)
+        seen = self._points_seen(views.valid_bhw, pixels)
         R, t, degenerate = weighted_kabsch(points_camera, points_world,
                                            error_weights(log_error) * seen)
         loss_b = pose_loss(R, t, views.R_world_camera_b33, views.t_world_camera_b3,
@@ -68,16 +67,14 @@ class AlignmentStage:
         median_px = float(errors.reprojection_px.detach()[seen > 0].median())
         return config.pose_weight * pose + cloud, median_px
 
-    def _predict(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _predict(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with autocast(self._device, self._dtype), torch.set_grad_enabled(True):
             with torch.set_grad_enabled(self.config.train_encoder):
                 layout = images_b3hw.contiguous(memory_format=torch.channels_last)
-                features = self._localizer.encoder(layout)
-            points = self._localizer.head(features.flatten(2).transpose(1, 2))
-        return points
+                features, pixels = self._localizer.encoder.sample(layout)
+            points_world, log_depth, log_error = self._localizer.head(features)
+        return points_world, log_depth, log_error, pixels
 
-    def _cells_seen(self, valid_bhw: Tensor) -> Tensor:
-        """1 for cells that the real camera saw wholly, 0 for others: (B, N) float."""
-        unseen = (~valid_bhw).float().unsqueeze(1)
-        stride = self._localizer.encoder.stride
-        return 1.0 - torch.nn.functional.max_pool2d(unseen, stride).flatten(1)
+    def _points_seen(self, valid_bhw: Tensor, pixels_bn2: Tensor) -> Tensor:
+        """1 for points around which the real camera saw a whole cell: (B, N) float."""
+        return points_seen(valid_bhw, pixels_bn2, self._localizer.encoder.stride).float()

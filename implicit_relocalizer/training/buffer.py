@@ -10,9 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.data.augmentation import ViewRange, Views, draw_views, real_views
+from implicit_relocalizer.data.augmentation import (
+    ViewRange,
+    Views,
+    draw_views,
+    points_seen,
+    real_views,
+)
 from implicit_relocalizer.data.images import PosedImages, as_float_images
-from implicit_relocalizer.network.encoders import Encoder, cell_centres
+from implicit_relocalizer.network.encoders import Encoder
 
 ENCODING_BATCH = 8
 STORAGE_DTYPE = torch.float16
@@ -115,15 +121,13 @@ def _view_batches(images: PosedImages, view_size: tuple[int, int], views_per_ima
 def _sample_cells(views: Views, encoder: Encoder, points_per_view: int,
                   generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
     """Random whole cells of each view: features (float16), pixels and view indices, on the CPU."""
-    batch, _, height, width = views.images_b3hw.shape
-    features = encoder(views.images_b3hw).flatten(2).transpose(1, 2)
-    pixels = cell_centres(height, width, encoder.stride)
-    unseen = (~views.valid_bhw).float().unsqueeze(1)
-    whole = torch.nn.functional.max_pool2d(unseen, encoder.stride).flatten(1).cpu() == 0
-    order = torch.rand(batch, pixels.shape[0], generator=generator) + (~whole).float()
+    features, pixels = encoder.sample(views.images_b3hw)
+    whole = points_seen(views.valid_bhw, pixels, encoder.stride).cpu()
+    batch, count = whole.shape
+    order = torch.rand(batch, count, generator=generator) + (~whole).float()
     cell = order.argsort(dim=1)[:, :points_per_view]
     keep = torch.gather(whole, 1, cell).flatten()
     view = torch.arange(batch).unsqueeze(1).expand_as(cell).flatten()[keep]
     cell = cell.flatten()[keep]
     chosen = features[view.to(features.device), cell.to(features.device)]
-    return chosen.to(STORAGE_DTYPE).cpu(), pixels[cell], view
+    return chosen.to(STORAGE_DTYPE).cpu(), pixels.cpu()[view, cell], view

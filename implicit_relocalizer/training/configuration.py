@@ -46,6 +46,21 @@ class HeadConfig:
 
 
 @dataclass(frozen=True)
+class LandmarkConfig:
+    """The landmark head (see `network.landmarks.LandmarkHead`), in place of the point head.
+
+    Attributes:
+        most: Landmarks at most; 78 bytes of the model file each. 0 takes the point head.
+        key_size: Numbers of a landmark's key.
+        partner_views: Views searched for each keypoint when depths are found.
+    """
+
+    most: int = 0
+    key_size: int = 64
+    partner_views: int = 12
+
+
+@dataclass(frozen=True)
 class LocalizerConfig:
     """How a pose comes from the clouds (see `network.localizer.Localizer`).
 
@@ -180,6 +195,7 @@ class TrainingConfig:
     checkpoint_every_s: float = 30.0
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
     localizer: LocalizerConfig = field(default_factory=LocalizerConfig)
     augmentation: ViewRange = field(default_factory=ViewRange)
     mapping: MappingConfig = field(default_factory=MappingConfig)

@@ -12,6 +12,7 @@ from implicit_relocalizer.training.configuration import ConfigurationError, Trai
 
 _POSITIVE = {
     'head': ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'),
+    'landmarks': ('key_size', 'partner_views'),
     'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',
                 'clamp_end_px'),
     'alignment': ('batch_images', 'clamp_px'),
@@ -31,6 +32,7 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
     """
     for name, section in (('mapping', config.mapping), ('alignment', config.alignment),
                           ('regression', config.regression), ('head', config.head),
+                          ('landmarks', config.landmarks),
                           ('augmentation', config.augmentation)):
         for key, value in dataclasses.asdict(section).items():
             if not isinstance(value, bool) and not 0 <= value < math.inf:
@@ -63,6 +65,11 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
     if regression.dropout >= 1:
         raise ConfigurationError(f'{source}: regression.dropout is {regression.dropout}, must be '
                                  f'< 1')
+    if config.landmarks.most > 0 and (
+            config.mapping.iterations + config.alignment.iterations + regression.iterations > 0):
+        raise ConfigurationError(f'{source}: landmarks are learned without gradients; with '
+                                 f'landmarks.most > 0 set mapping.iterations, '
+                                 f'alignment.iterations and regression.iterations to 0')
     if config.augmentation.zoom < 1:
         raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
                                  f'must be >= 1 (a factor either way)')

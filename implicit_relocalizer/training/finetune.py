@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
+from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.configuration import ConfigurationError
@@ -90,6 +91,7 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
                           KEPT_CELLS_PER_IMAGE, generator, device)
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(False)
+    assert isinstance(localizer.head, PointHead)
     kept = KeptAnswers(localizer.head, others, generator, device)
     stage = FinetuneStage(localizer, cells, kept, config, generator, device, dtype)
     state = run_stage(stage, localizer, None, StageLog(None, stage.name, 0), LoopOptions(

@@ -15,6 +15,7 @@ from torch import Tensor
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.refinement import refine_pose
+from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
 from implicit_relocalizer.training.kept_answers import KeptAnswers
@@ -74,6 +75,7 @@ class FinetuneStage:
         kabsch = self._kabsch_error(points_camera, points_world, weights, batch).mean()
         refined = self._refined_error(R_b33, points_world, weights, batch).mean()
         cloud = loss_bn.mean()
+        assert isinstance(localizer.head, PointHead)
         change = self._kept.change(localizer.head, config.kept_cells)
         loss = (cloud + config.kabsch_weight * kabsch + config.position_weight * refined
                 + config.kept_weight * change)

@@ -49,6 +49,9 @@ def restore_model(path: Path) -> RestoredModel:
     if config.regression.iterations > 0:
         raise ModelFileError(f'{path}: is a pose regression, which predicts no points; only '
                              f'localizers can be fine-tuned')
+    if config.landmarks.most > 0:
+        raise ModelFileError(f'{path}: its landmarks are learned without gradients; only models '
+                             f'with a point head can be fine-tuned (train --config mapping)')
     state = module.state_dict()
     anchors = torch.zeros(config.head.anchors, 3)
     localizer = assemble_localizer(

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from implicit_relocalizer.data.images import PosedImages
 from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.regressor import PoseRegressor
 from implicit_relocalizer.training.alignment import AlignmentStage
@@ -97,7 +98,7 @@ def planned_stages(config: TrainingConfig) -> list[PlannedStage]:
 def begin_mapping(context: StageContext) -> Stage:
     """Freeze the encoder and fill the buffer with its features."""
     job, localizer = context.job, context.network
-    assert isinstance(localizer, Localizer)
+    assert isinstance(localizer, Localizer) and isinstance(localizer.head, PointHead)
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(False)
     localizer.encoder.eval()

@@ -87,7 +87,8 @@ def train_scene(scene: Scene, config: TrainingConfig, run_dir: Path, evaluate: E
         images = _load_images(job)
         measurement = prepare_measurement(job, images, evaluate)
         torch.manual_seed(config.seed)
-        network = job.team.from_first(lambda: build_network(job, images)).to(job.device)
+        network = job.team.from_first(
+            lambda: build_network(job, images, show_progress)).to(job.device)
         torch.manual_seed(config.seed + job.team.rank)
         run = _Run(job, images, network, folder, measurement, seconds,
                    show_progress and job.team.is_first)

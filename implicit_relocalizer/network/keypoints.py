@@ -1,0 +1,127 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Keypoints: the same descriptors where the image has a blob or a corner instead of on a grid.
+
+A grid cell shows a surface at another offset in every view, and a head has to learn all of them.
+A keypoint lies on the same spot of the surface from view to view, so that its descriptor hardly
+changes. The response is the determinant of the Hessian (Beaudet, ICPR 1978) at one scale.
+"""
+
+from typing import List, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from implicit_relocalizer.network.descriptor import (
+    CELLS,
+    GradientDescriptor,
+    blur,
+    normalise_and_clip,
+    orientation_maps,
+    shrink_factor,
+)
+from implicit_relocalizer.network.encoders import Encoder, register_encoder
+
+
+class KeypointDescriptor(GradientDescriptor):
+    """The gradient descriptor at the strongest keypoints, at most one a cell of the grid.
+
+    Args:
+        spacings_px: Of the descriptor's pooling positions.
+        points_per_image: Keypoints taken of an image, the strongest first.
+        sigma_px: Scale of the blobs and corners.
+    """
+
+    def __init__(self, spacings_px: List[float], points_per_image: int = 500,
+                 sigma_px: float = 2.0) -> None:
+        super().__init__(spacings_px)
+        self.points_per_image = points_per_image
+        self.sigma_px = sigma_px
+        self.side = CELLS
+
+    def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
+        """Descriptors and pixels of the keypoints, strongest first."""
+        images = images_b3hw.float()
+        grey_bhw = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+        pixels_bn2, response_bn = strongest_in_cells(
+            hessian_response(grey_bhw, self.sigma_px), self.stride)
+        count = min(self.points_per_image, pixels_bn2.shape[1])
+        chosen_bn = response_bn.topk(count, dim=1)[1]
+        pixels_bn2 = pixels_bn2.gather(1, chosen_bn.unsqueeze(-1).expand(-1, -1, 2))
+        scales = [self.describe_at(grey_bhw, pixels_bn2, s) for s in self.spacings_px]
+        return torch.cat(scales, dim=-1), pixels_bn2
+
+    def describe_at(self, grey_bhw: Tensor, pixels_bn2: Tensor, spacing_px: float) -> Tensor:
+        """What the grid's descriptor of one spacing would be, were a cell centred on the pixels.
+
+        Returns:
+            vectors_bnc: orientation by orientation, and the pooling positions row by row.
+        """
+        batch, height, width = grey_bhw.shape
+        shrink = shrink_factor(spacing_px)
+        small = nn.functional.avg_pool2d(grey_bhw.unsqueeze(1), shrink)[:, 0]
+        small = blur(small, max(0.5, 0.35 * spacing_px / shrink))
+        maps_bohw = orientation_maps(small)
+        pooled = blur(maps_bohw.flatten(0, 1), 0.6 * spacing_px / shrink)
+        pooled = pooled.reshape(batch, maps_bohw.shape[1], small.shape[1], small.shape[2])
+        shift = (torch.arange(self.side, device=grey_bhw.device, dtype=grey_bhw.dtype)
+                 - 0.5 * (self.side - 1)) * spacing_px
+        x = pixels_bn2[:, :, 0].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, 1, -1)
+        y = pixels_bn2[:, :, 1].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, -1, 1)
+        x, y = torch.broadcast_tensors((2.0 * x + 1.0) / width - 1.0,
+                                       (2.0 * y + 1.0) / height - 1.0)
+        positions = torch.stack([x, y], dim=-1).flatten(2, 3)
+        vectors = nn.functional.grid_sample(pooled, positions, mode='bilinear',
+                                            padding_mode='zeros', align_corners=False)
+        flat = vectors.permute(0, 1, 3, 2).flatten(1, 2).unsqueeze(-1)
+        return normalise_and_clip(flat).squeeze(-1).transpose(1, 2)
+
+
+def hessian_response(grey_bhw: Tensor, sigma_px: float) -> Tensor:
+    """|determinant of the Hessian| of the blurred images, times sigma^4: (B, H, W)."""
+    smooth = blur(grey_bhw, sigma_px)
+    p = nn.functional.pad(smooth.unsqueeze(1), (1, 1, 1, 1), mode='replicate')[:, 0]
+    xx = p[:, 1:-1, 2:] - 2.0 * smooth + p[:, 1:-1, :-2]
+    yy = p[:, 2:, 1:-1] - 2.0 * smooth + p[:, :-2, 1:-1]
+    xy = 0.25 * (p[:, 2:, 2:] + p[:, :-2, :-2] - p[:, 2:, :-2] - p[:, :-2, 2:])
+    return (xx * yy - xy * xy).abs() * sigma_px ** 4
+
+
+def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tensor]:
+    """The strongest pixel of every cell, to a fraction of a pixel by a parabola each way.
+
+    Returns:
+        pixels_bn2 (x, y) and response_bn, zero where the pixel is no maximum of its 3 x 3
+        neighbours (the maximum then lies in the next cell).
+    """
+    batch, height, width = response_bhw.shape
+    columns = width // cell_px
+    cells = nn.functional.unfold(response_bhw.unsqueeze(1), (cell_px, cell_px),
+                                 stride=(cell_px, cell_px))
+    strongest, index = cells.max(dim=1)
+    cell = torch.arange(cells.shape[2], device=response_bhw.device)
+    y = (cell // columns) * cell_px + index // cell_px
+    x = (cell % columns) * cell_px + index % cell_px
+    y, x = y.clamp(1, height - 2), x.clamp(1, width - 2)
+    flat = response_bhw.reshape(batch, -1)
+    here = flat.gather(1, y * width + x)
+    left, right = flat.gather(1, y * width + x - 1), flat.gather(1, y * width + x + 1)
+    above, below = flat.gather(1, (y - 1) * width + x), flat.gather(1, (y + 1) * width + x)
+    neighbours = nn.functional.max_pool2d(response_bhw.unsqueeze(1), 3, stride=1, padding=1)
+    is_maximum = here >= neighbours.reshape(batch, -1).gather(1, y * width + x)
+    dx = _vertex(left, here, right) * is_maximum
+    dy = _vertex(above, here, below) * is_maximum
+    return torch.stack([x + dx, y + dy], dim=-1), strongest * is_maximum
+
+
+def _vertex(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
+    curvature = (2.0 * here - before - after).clamp(min=1e-20)
+    return (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
+
+
+@register_encoder('keypoint_descriptor')
+def build_keypoint_descriptor(pretrained: bool) -> Encoder:
+    """The descriptor at spacings of 4, 12 and 32 px, at up to 500 keypoints."""
+    if pretrained:
+        raise ValueError('keypoint_descriptor has no weights; set pretrained: false')
+    return KeypointDescriptor([4.0, 12.0, 32.0])

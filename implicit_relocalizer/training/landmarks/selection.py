@@ -1,0 +1,92 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""From keypoints to landmarks: what a new view adds, and nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from implicit_relocalizer.training.landmarks.observations import Observations
+
+SAME_SIMILARITY = 0.8
+SAME_PX = 2.0
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """M landmarks in random order.
+
+    Attributes:
+        keys_md: Unit vectors.
+        points_local_m3: Metres, local origin.
+        depth_m: Distance (z) in the view each was taken from, metres.
+        image_m: Index of that view.
+    """
+
+    keys_md: Tensor
+    points_local_m3: Tensor
+    depth_m: Tensor
+    image_m: Tensor
+
+    def __len__(self) -> int:
+        return len(self.depth_m)
+
+
+def select_landmarks(observations: Observations, queries_ind: Tensor, inverse_depth_in: Tensor,
+                     most: int, generator: torch.Generator,
+                     on_progress: Callable[[int], object] = lambda images_done: None,
+                     ) -> Landmarks:
+    """Go through the images in random order and keep the keypoints that are new.
+
+    A keypoint is known already if a landmark of another image projects to within 2 px of it (in
+    an image 360 px wide) and looks alike (cosine above 0.8).
+
+    Args:
+        observations: Keypoints and cameras.
+        queries_ind: Their keys.
+        inverse_depth_in: 1/m; keypoints with 0 are left out.
+        most: Landmarks kept; a random part of them if there are more.
+        generator: Of the orders.
+        on_progress: Called with the number of images done.
+    """
+    images, points, _ = queries_ind.shape
+    points_local = observations.points_local(inverse_depth_in)
+    usable = (inverse_depth_in > 0) & points_local.isfinite().all(dim=-1)
+    keys = torch.empty(images * points, queries_ind.shape[2]).to(queries_ind)
+    places = torch.empty(images * points, 3).to(points_local)
+    origin = torch.empty(images * points, dtype=torch.long)
+    count = 0
+    for done, i in enumerate(torch.randperm(images, generator=generator).tolist()):
+        known = _known(observations, queries_ind[i], i, keys[:count], places[:count])
+        new = torch.nonzero(usable[i] & ~known)[:, 0]
+        end = count + len(new)
+        keys[count:end], places[count:end] = queries_ind[i, new], points_local[i, new]
+        origin[count:end] = i * points + new.cpu()
+        count = end
+        on_progress(done + 1)
+    order = torch.randperm(count, generator=generator)[:most]
+    source = origin[:count][order]
+    depth = 1.0 / inverse_depth_in.flatten()[source.to(inverse_depth_in.device)]
+    return Landmarks(keys[:count][order], places[:count][order], depth, source // points)
+
+
+def _known(observations: Observations, queries_nd: Tensor, image: int, keys_md: Tensor,
+           points_local_m3: Tensor) -> Tensor:
+    """Which keypoints of an image some landmark stands for already: (N,) bool."""
+    pixels = observations.pixels_in2[image]
+    width, height = observations.input_size
+    camera = (points_local_m3 - observations.t_local_camera_i3[image]) \
+        @ observations.R_world_camera_i33[image]
+    projected = camera @ observations.K_i33[image].T
+    seen = projected[:, :2] / projected[:, 2:].clamp(min=1e-3)
+    visible = torch.nonzero((camera[:, 2] > 1e-2) & (seen[:, 0] > 0) & (seen[:, 0] < width)
+                            & (seen[:, 1] > 0) & (seen[:, 1] < height))[:, 0]
+    if len(visible) == 0:
+        return torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+    close = torch.cdist(pixels, seen[visible]) < SAME_PX * observations.pixel_scale
+    alike = queries_nd @ keys_md[visible].T > SAME_SIMILARITY
+    return (close & alike).any(dim=1)
