@@ -47,9 +47,7 @@ STEPS = ('place', 'training', 'drive', 'picture')
 GLIMPSES = 4
 QUICK_PLACE = ('--width', '160', '--height', '120', '--mapping-frames', '200',
                '--held-out-frames', '15')
-QUICK_TRAINING = ('input_width=160', 'validation_fraction=0', 'head.width=128', 'head.blocks=1',
-                  'mapping.iterations=1000', 'mapping.views_per_image=1',
-                  'mapping.points_per_view=300')
+QUICK_TRAINING = ('input_width=160', 'validation_fraction=0', 'landmarks.most=8000')
 PACKAGE_DIR = Path(__file__).resolve().parent
 
 
@@ -250,7 +248,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--output', type=Path, default=Path('demo_output'),
                         help='folder for everything the demo makes (%(default)s)')
     parser.add_argument('--model', type=Path, help='use this model instead of training one')
-    parser.add_argument('--config', default='mapping',
+    parser.add_argument('--config', default='landmarks',
                         help='training configuration (%(default)s)')
     parser.add_argument('--rate', type=float, default=10.0, help='frames per second (%(default)s)')
     parser.add_argument('--patience', type=float, default=60.0,

@@ -38,7 +38,7 @@ def test_shipped_files_load_and_name_an_encoder_of_ours(path):
 
 
 def test_the_default_of_the_command_line_is_shipped():
-    assert 'mapping' in [path.stem for path in SHIPPED]
+    assert 'landmarks' in [path.stem for path in SHIPPED]
 
 
 def test_an_empty_file_gives_the_defaults(load):

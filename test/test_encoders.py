@@ -21,8 +21,7 @@ from implicit_relocalizer.network.encoders import (
 from implicit_relocalizer.network.pretrained import PretrainedWeightsError
 
 NAMES = encoder_names()
-LEARNED = [name for name in NAMES
-           if name not in ('gradient_descriptor', 'keypoint_descriptor')]
+LEARNED = [name for name in NAMES if name != 'gradient_descriptor']
 SIZES = [(64, 96), (120, 160), (104, 200)]
 
 

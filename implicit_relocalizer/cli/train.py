@@ -26,7 +26,7 @@ def add_parser(commands: Subparsers) -> None:
                'train SCENE ... (each process takes its share of the images; batches are per '
                'process)')
     add_scene_arguments(parser, required=False)
-    parser.add_argument('--config', default='mapping',
+    parser.add_argument('--config', default='landmarks',
                         help='a YAML file, or the name of one in config/train (%(default)s)')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         dest='overrides', help='override, such as mapping.iterations=2000')

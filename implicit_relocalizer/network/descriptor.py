@@ -32,8 +32,7 @@ class GradientDescriptor(Encoder):
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1] -> (B, channels, H / stride, W / stride), float32."""
-        images = images_b3hw.float()
-        grey_bhw = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+        grey_bhw = grey_images(images_b3hw)
         scales = [self._describe(grey_bhw, spacing) for spacing in self.spacings_px]
         return torch.cat(scales, dim=1)
 
@@ -51,6 +50,12 @@ class GradientDescriptor(Encoder):
         cells = pooled.reshape(batch, maps, rows, side, columns, side)
         vectors = cells.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, rows, columns)
         return normalise_and_clip(vectors)
+
+
+def grey_images(images_b3hw: Tensor) -> Tensor:
+    """Luma of RGB images: (B, H, W) float32."""
+    images = images_b3hw.float()
+    return 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
 
 
 def shrink_factor(spacing_px: float) -> int:

@@ -93,4 +93,4 @@ def build_encoder(name: str, pretrained: bool = False) -> Encoder:
 
 def _import_builtin_encoders() -> None:
     """Load the modules that register the encoders we ship (torchvision only when needed)."""
-    from implicit_relocalizer.network import cnn, descriptor, keypoints, transformer  # noqa: F401
+    from implicit_relocalizer.network import cnn, descriptor, transformer  # noqa: F401

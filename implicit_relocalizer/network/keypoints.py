@@ -16,38 +16,34 @@ from implicit_relocalizer.network.descriptor import (
     CELLS,
     GradientDescriptor,
     blur,
+    grey_images,
     normalise_and_clip,
     orientation_maps,
     shrink_factor,
 )
-from implicit_relocalizer.network.encoders import Encoder, register_encoder
+from implicit_relocalizer.network.encoders import Encoder
+
+POINTS_PER_IMAGE = 500
 
 
 class KeypointDescriptor(GradientDescriptor):
-    """The gradient descriptor at the strongest keypoints, at most one a cell of the grid.
+    """The gradient descriptor at keypoints, computed there and not between cells.
 
     Args:
         spacings_px: Of the descriptor's pooling positions.
-        points_per_image: Keypoints taken of an image, the strongest first.
-        sigma_px: Scale of the blobs and corners.
+        points_per_image: Keypoints taken of an image.
     """
 
-    def __init__(self, spacings_px: List[float], points_per_image: int = 500,
-                 sigma_px: float = 2.0) -> None:
+    def __init__(self, spacings_px: List[float], points_per_image: int = POINTS_PER_IMAGE,
+                 ) -> None:
         super().__init__(spacings_px)
         self.points_per_image = points_per_image
-        self.sigma_px = sigma_px
         self.side = CELLS
 
     def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
         """Descriptors and pixels of the keypoints, strongest first."""
-        images = images_b3hw.float()
-        grey_bhw = 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
-        pixels_bn2, response_bn = strongest_in_cells(
-            hessian_response(grey_bhw, self.sigma_px), self.stride)
-        count = min(self.points_per_image, pixels_bn2.shape[1])
-        chosen_bn = response_bn.topk(count, dim=1)[1]
-        pixels_bn2 = pixels_bn2.gather(1, chosen_bn.unsqueeze(-1).expand(-1, -1, 2))
+        grey_bhw = grey_images(images_b3hw)
+        pixels_bn2 = strongest_keypoints(grey_bhw, self.points_per_image, self.stride)
         scales = [self.describe_at(grey_bhw, pixels_bn2, s) for s in self.spacings_px]
         return torch.cat(scales, dim=-1), pixels_bn2
 
@@ -75,6 +71,45 @@ class KeypointDescriptor(GradientDescriptor):
                                             padding_mode='zeros', align_corners=False)
         flat = vectors.permute(0, 1, 3, 2).flatten(1, 2).unsqueeze(-1)
         return normalise_and_clip(flat).squeeze(-1).transpose(1, 2)
+
+
+class KeypointSampler(Encoder):
+    """Any encoder's grid, interpolated at keypoints of its image.
+
+    Args:
+        encoder: Gives the grid.
+        points_per_image: Keypoints taken of an image.
+    """
+
+    def __init__(self, encoder: Encoder, points_per_image: int = POINTS_PER_IMAGE) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.channels, self.stride = encoder.channels, encoder.stride
+        self.points_per_image = points_per_image
+
+    def forward(self, images_b3hw: Tensor) -> Tensor:
+        """The encoder's own grid."""
+        return self.encoder(images_b3hw)
+
+    def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
+        """Features and pixels of the keypoints, strongest first."""
+        grid_bchw = self.encoder(images_b3hw)
+        pixels_bn2 = strongest_keypoints(grey_images(images_b3hw), self.points_per_image,
+                                         self.stride)
+        size = torch.tensor([images_b3hw.shape[3], images_b3hw.shape[2]],
+                            device=pixels_bn2.device, dtype=pixels_bn2.dtype)
+        positions = ((2.0 * pixels_bn2 + 1.0) / size - 1.0).unsqueeze(1).to(grid_bchw.dtype)
+        features = nn.functional.grid_sample(grid_bchw, positions, mode='bilinear',
+                                             padding_mode='border', align_corners=False)
+        return features.squeeze(2).transpose(1, 2), pixels_bn2
+
+
+def strongest_keypoints(grey_bhw: Tensor, count: int, cell_px: int,
+                        sigma_px: float = 2.0) -> Tensor:
+    """The strongest keypoints, at most one in a cell: pixels_bn2, strongest first."""
+    pixels_bn2, response_bn = strongest_in_cells(hessian_response(grey_bhw, sigma_px), cell_px)
+    chosen_bn = response_bn.topk(min(count, pixels_bn2.shape[1]), dim=1)[1]
+    return pixels_bn2.gather(1, chosen_bn.unsqueeze(-1).expand(-1, -1, 2))
 
 
 def hessian_response(grey_bhw: Tensor, sigma_px: float) -> Tensor:
@@ -119,9 +154,8 @@ def _vertex(before: Tensor, here: Tensor, after: Tensor) -> Tensor:
     return (0.5 * (after - before) / curvature).clamp(-0.5, 0.5)
 
 
-@register_encoder('keypoint_descriptor')
-def build_keypoint_descriptor(pretrained: bool) -> Encoder:
-    """The descriptor at spacings of 4, 12 and 32 px, at up to 500 keypoints."""
-    if pretrained:
-        raise ValueError('keypoint_descriptor has no weights; set pretrained: false')
-    return KeypointDescriptor([4.0, 12.0, 32.0])
+def at_keypoints(encoder: Encoder) -> Encoder:
+    """The encoder that gives the same features at keypoints instead of on the grid."""
+    if isinstance(encoder, GradientDescriptor):
+        return KeypointDescriptor(encoder.spacings_px)
+    return KeypointSampler(encoder)

@@ -20,10 +20,12 @@ class EncoderConfig:
     Attributes:
         name: One of those that `implicit-relocalizer encoders` lists.
         pretrained: Load torchvision's ImageNet weights into it.
+        keypoints: Take its features at keypoints of the image instead of on a grid.
     """
 
     name: str = 'gradient_descriptor'
     pretrained: bool = False
+    keypoints: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,11 @@ class HeadConfig:
 class LandmarkConfig:
     """The landmark head (see `network.landmarks.LandmarkHead`), in place of the point head.
 
+    It is learned last, without gradients. Stages before it, if any, train the encoder with a
+    point head that is then thrown away.
+
     Attributes:
-        most: Landmarks at most; 78 bytes of the model file each. 0 takes the point head.
+        most: Landmarks at most; 78 bytes of the model file each. 0 keeps the point head.
         key_size: Numbers of a landmark's key.
         partner_views: Views searched for each keypoint when depths are found.
     """

@@ -65,11 +65,9 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
     if regression.dropout >= 1:
         raise ConfigurationError(f'{source}: regression.dropout is {regression.dropout}, must be '
                                  f'< 1')
-    if config.landmarks.most > 0 and (
-            config.mapping.iterations + config.alignment.iterations + regression.iterations > 0):
-        raise ConfigurationError(f'{source}: landmarks are learned without gradients; with '
-                                 f'landmarks.most > 0 set mapping.iterations, '
-                                 f'alignment.iterations and regression.iterations to 0')
+    if config.landmarks.most > 0 and regression.iterations > 0:
+        raise ConfigurationError(f'{source}: a regression has no landmarks; set landmarks.most or '
+                                 f'regression.iterations to 0')
     if config.augmentation.zoom < 1:
         raise ConfigurationError(f'{source}: augmentation.zoom is {config.augmentation.zoom}, '
                                  f'must be >= 1 (a factor either way)')

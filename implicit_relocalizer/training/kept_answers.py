@@ -64,7 +64,7 @@ def encode_cells(images_bhw3: Tensor, encoder: Encoder, view_size: tuple[int, in
         resized = torch.nn.functional.interpolate(
             as_float_images(images.to(device)), size=(height, width), mode='bilinear',
             align_corners=False, antialias=True)
-        features_bnc = encoder(resized).flatten(2).transpose(1, 2)
+        features_bnc, _ = encoder.sample(resized)
         count, cells = features_bnc.shape[:2]
         order = torch.rand(count, cells, generator=generator).argsort(dim=1)[:, :cells_per_image]
         parts.append(torch.cat([features[index.to(device)] for features, index in zip(

@@ -9,6 +9,7 @@ from torch import Tensor
 from implicit_relocalizer.data.images import PosedImages, load_posed_images
 from implicit_relocalizer.network.encoders import Encoder, build_encoder
 from implicit_relocalizer.network.heads import PointHead
+from implicit_relocalizer.network.keypoints import at_keypoints
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.regressor import PoseRegressor
 from implicit_relocalizer.training.anchors import spread_anchors
@@ -18,17 +19,16 @@ from implicit_relocalizer.training.plan import Job
 from implicit_relocalizer.training.regression import build_regressor
 
 
-def build_network(job: Job, images: PosedImages, show_progress: bool = False,
-                  ) -> Localizer | PoseRegressor:
+def build_network(job: Job, images: PosedImages) -> Localizer | PoseRegressor:
     """Build the network for a place; it is called like the model file that it becomes."""
     config, head = job.config, job.config.head
     encoder = build_encoder(config.encoder.name, config.encoder.pretrained)
+    if config.encoder.keypoints:
+        encoder = at_keypoints(encoder)
     if config.regression.iterations > 0:
         return build_regressor(encoder, config.regression, images, job.input_size)
     nominal_focal_px = float(images.K_b33[:, 0, 0].mean()) * job.input_size[0] \
         / job.scene.image_size[0]
-    if config.landmarks.most > 0:
-        return _build_landmark_localizer(job, images, encoder, nominal_focal_px, show_progress)
     anchors = spread_anchors(images, head.anchors, head.nominal_depth_m, config.seed)
     return assemble_localizer(encoder, config, anchors, job.input_size, nominal_focal_px,
                               images.origin_world_3)
@@ -45,14 +45,13 @@ def assemble_localizer(encoder: Encoder, config: TrainingConfig, anchors_a3: Ten
                      options.alignment, options.hypothesis_count, options.refined_count)
 
 
-def _build_landmark_localizer(job: Job, images: PosedImages, encoder: Encoder,
-                              nominal_focal_px: float, show_progress: bool) -> Localizer:
-    """A landmark head is learned when it is built: no gradients, so no stage either."""
-    config, options = job.config, job.config.localizer
+def learn_landmarks(job: Job, images: PosedImages, localizer: Localizer,
+                    show_progress: bool) -> None:
+    """Give the localizer a landmark head, learned from its encoder's features."""
+    config = job.config
     if len(images) < len(job.fit_frames):  # a process of a team has loaded only its own share
         images = load_posed_images(job.fit_frames, job.origin_world_3)
-    head = build_landmark_head(images, encoder.eval().to(job.device), job.input_size,
-                               nominal_focal_px, config.head.nominal_depth_m, config.landmarks,
-                               job.device, config.seed, show_progress)
-    return Localizer(encoder, head, job.input_size, nominal_focal_px, images.origin_world_3,
-                     options.alignment, options.hypothesis_count, options.refined_count)
+    localizer.eval()
+    localizer.head = build_landmark_head(
+        images, localizer.encoder, job.input_size, localizer.nominal_focal_px,
+        config.head.nominal_depth_m, config.landmarks, job.device, config.seed, show_progress)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from implicit_relocalizer.network.encoders import build_encoder
+from implicit_relocalizer.network.keypoints import at_keypoints
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelFileError, ModelMetadata, load_model
 from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
@@ -54,8 +55,11 @@ def restore_model(path: Path) -> RestoredModel:
                              f'with a point head can be fine-tuned (train --config mapping)')
     state = module.state_dict()
     anchors = torch.zeros(config.head.anchors, 3)
+    encoder = build_encoder(metadata.encoder)
+    if config.encoder.keypoints:
+        encoder = at_keypoints(encoder)
     localizer = assemble_localizer(
-        build_encoder(metadata.encoder), config, anchors,
+        encoder, config, anchors,
         (module.input_width, module.input_height), module.nominal_focal_px,
         state['origin_world_3'])
     try:

@@ -17,6 +17,7 @@ from torch import nn
 
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.images import PosedImages, load_posed_images
+from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.training.checkpoint import load_checkpoint, save_checkpoint
 from implicit_relocalizer.training.configuration import TrainingConfig
 from implicit_relocalizer.training.configuration_file import configuration_to_dict
@@ -34,7 +35,7 @@ from implicit_relocalizer.training.memory import (
     explain_memory_errors,
     halved,
 )
-from implicit_relocalizer.training.networks import build_network
+from implicit_relocalizer.training.networks import build_network, learn_landmarks
 from implicit_relocalizer.training.plan import Job, describe_frames, plan_job
 from implicit_relocalizer.training.regression import state_uncertainty
 from implicit_relocalizer.training.run_folder import RunFolder
@@ -87,8 +88,7 @@ def train_scene(scene: Scene, config: TrainingConfig, run_dir: Path, evaluate: E
         images = _load_images(job)
         measurement = prepare_measurement(job, images, evaluate)
         torch.manual_seed(config.seed)
-        network = job.team.from_first(
-            lambda: build_network(job, images, show_progress)).to(job.device)
+        network = job.team.from_first(lambda: build_network(job, images)).to(job.device)
         torch.manual_seed(config.seed + job.team.rank)
         run = _Run(job, images, network, folder, measurement, seconds,
                    show_progress and job.team.is_first)
@@ -180,6 +180,9 @@ class _Run:
     def finish(self, ended: Mapping[str, LoopState], facts: Mapping[str, Any]) -> dict[str, Any]:
         """Measure, export the model and write the result."""
         job, config = self._job, self._job.config
+        if config.landmarks.most > 0:
+            assert isinstance(self._network, Localizer)
+            learn_landmarks(job, self._images, self._network, self._show_progress)
         training_seconds = self._seconds()
         smaller = halved('input_width', config.input_width, least=64)
         with explain_memory_errors('measuring', [smaller]):
