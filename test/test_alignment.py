@@ -5,7 +5,7 @@
 import pytest
 import torch
 from box_room import write_box_room
-from training_runs import run_alignment, train
+from training_runs import curves_of, parts_of_loss, run_alignment, train
 
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.images import load_posed_images
@@ -35,6 +35,12 @@ def test_the_papers_form_trains_everything_end_to_end(scene, tmp_path):
     assert len(moments) == len(list(module.parameters()))
     assert all(moment.isfinite().all() for moment in moments)
     assert all(moment.any() for moment in moments), 'gradients reach every weight'
+    curves = curves_of(tmp_path / 'run', 'alignment')
+    [(_, loss)], weights = curves['loss'], result['configuration']['alignment']
+    parts = {name: value for name, [value] in parts_of_loss(curves).items()}
+    assert set(parts) == {'pose_m', 'reprojection', 'consistency', 'likelihood'}
+    assert sum(weights[f'{name.removesuffix("_m")}_weight'] * value
+               for name, value in parts.items()) == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.parametrize('train_encoder', [False, True])

@@ -78,7 +78,7 @@ def test_points_at_and_behind_the_camera_are_pulled_in_front(z):
     optimizer = torch.optim.Adam([points], lr=0.1)
     assert not point_errors(points, depth, pixels, K_n33, R, t, NOMINAL_DEPTH_M).usable.any()
     for _ in range(150):
-        loss_n, errors = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K_n33, R, t,
+        loss_n, errors, _ = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K_n33, R, t,
                                     NOMINAL_DEPTH_M, 10.0, WEIGHTS)
         optimizer.zero_grad()
         loss_n.sum().backward()
@@ -92,7 +92,7 @@ def test_points_at_and_behind_the_camera_are_pulled_in_front(z):
 def test_gradients_are_finite_and_pull_everywhere(offset):
     points, depth, pixels, K_n33, R, t = seen_from_camera(offset)
     inputs = [value.clone().requires_grad_() for value in (points, depth, torch.zeros(COUNT))]
-    loss_n, errors = cloud_loss(*inputs, pixels, K_n33, R, t, NOMINAL_DEPTH_M, 10.0, WEIGHTS)
+    loss_n, errors, _ = cloud_loss(*inputs, pixels, K_n33, R, t, NOMINAL_DEPTH_M, 10.0, WEIGHTS)
     assert loss_n.shape == (COUNT,) and loss_n.isfinite().all()
     loss_n.sum().backward()
     assert all(value.grad.isfinite().all() for value in inputs)
@@ -104,7 +104,7 @@ def test_gradients_are_finite_and_pull_everywhere(offset):
 def test_points_exactly_on_the_camera_centre_have_finite_gradients():
     _, depth, pixels, K_n33, R, t = random_cameras()
     points = t.clone().requires_grad_()
-    loss_n, _ = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K_n33, R, t,
+    loss_n, *_ = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K_n33, R, t,
                            NOMINAL_DEPTH_M, 10.0, WEIGHTS)
     loss_n.sum().backward()
     assert points.grad.isfinite().all() and points.grad.abs().sum() > 0
@@ -115,16 +115,27 @@ def test_the_cloud_loss_is_nothing_at_the_truth_and_grows_away_from_it():
     losses = []
     for metres in (0.0, 0.01, 0.1, 1.0, 10.0, -100.0):
         points, depth, *camera = seen_from_camera([metres, 0.0, 0.0])
-        loss_n, _ = cloud_loss(points, depth, torch.zeros(COUNT), *camera, NOMINAL_DEPTH_M, 10.0,
+        loss_n, *_ = cloud_loss(points, depth, torch.zeros(COUNT), *camera, NOMINAL_DEPTH_M, 10.0,
                                no_likelihood)
         losses.append(loss_n.mean().item())
     assert losses[0] < 1e-3 and losses == sorted(losses)
 
 
+def test_the_cloud_loss_is_the_weighted_sum_of_its_parts():
+    points, depth, *camera = seen_from_camera([0.1, 0.0, 0.0])
+    loss_n, errors, parts = cloud_loss(points, depth, torch.ones(COUNT), *camera, NOMINAL_DEPTH_M,
+                                       10.0, WEIGHTS)
+    torch.testing.assert_close(parts['reprojection'], log_clamp(errors.reprojection_px, 10.0))
+    torch.testing.assert_close(parts['consistency'], soft_clamp(errors.consistency, 1.0))
+    assert set(parts) == {'reprojection', 'consistency', 'likelihood'}
+    torch.testing.assert_close(loss_n, sum(
+        getattr(WEIGHTS, name) * part for name, part in parts.items()))
+
+
 def test_an_unusable_point_never_costs_less_than_a_usable_one():
     points, depth, *camera = seen_from_camera([0.0, 0.0, -10.0])
-    loss_n, errors = cloud_loss(points, depth, torch.zeros(COUNT), *camera, NOMINAL_DEPTH_M, 10.0,
-                                CloudLossWeights(1.0, 0.0, 0.0))
+    loss_n, errors, _ = cloud_loss(points, depth, torch.zeros(COUNT), *camera, NOMINAL_DEPTH_M,
+                                   10.0, CloudLossWeights(1.0, 0.0, 0.0))
     assert not errors.usable.any()
     assert loss_n.min() > log_clamp(torch.tensor(MAX_ERROR_PX), 10.0)
 
@@ -133,10 +144,10 @@ def test_extra_dimensions_broadcast_one_camera_over_its_points():
     points, depth, pixels, _, R, t = random_cameras()
     R, t = R[:2], t[:2]
     many = points.expand(2, COUNT, 3)
-    loss_bn, _ = cloud_loss(many, depth.expand(2, COUNT), torch.zeros(2, COUNT), pixels,
+    loss_bn, *_ = cloud_loss(many, depth.expand(2, COUNT), torch.zeros(2, COUNT), pixels,
                             K.expand(2, 1, 3, 3), R.unsqueeze(1), t.unsqueeze(1),
                             NOMINAL_DEPTH_M, 10.0, WEIGHTS)
-    single, _ = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K.expand(COUNT, 3, 3),
+    single, *_ = cloud_loss(points, depth, torch.zeros(COUNT), pixels, K.expand(COUNT, 3, 3),
                            R[1].expand(COUNT, 3, 3), t[1].expand(COUNT, 3), NOMINAL_DEPTH_M, 10.0,
                            WEIGHTS)
     torch.testing.assert_close(loss_bn[1], single, rtol=1e-4, atol=1e-4)

@@ -11,6 +11,7 @@ import pytest
 import roma
 import torch
 from box_room import K_33, write_box_room
+from training_runs import curves_of, parts_of_loss
 
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.images import load_posed_images, read_frame_image
@@ -53,6 +54,15 @@ def test_the_fixed_descriptor_with_a_stem_learns_its_training_images_by_heart(tr
     result = trained[1]
     assert result['train']['median_translation_m'] < 0.2
     assert result['train']['median_rotation_deg'] < 8.0
+
+
+def test_the_curves_show_how_position_and_rotation_errors_fall(trained):
+    curves = curves_of(trained[0], 'regression')
+    parts = parts_of_loss(curves)
+    assert set(parts) == {'position_m', 'rotation_rad'}
+    assert len(parts['position_m']) == len(parts['rotation_rad']) == len(curves['loss']) > 0
+    assert all(0.0 < value < 1.0 for value in parts['position_m'])
+    assert all(0.0 < value < math.pi for value in parts['rotation_rad'])
 
 
 def test_the_model_file_answers_like_any_other(trained, scene):

@@ -2,20 +2,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """`implicit-relocalizer train`: what it prints, where it writes, and the curves it leaves."""
 
+import contextlib
+import io
 import json
+import shutil
 import sys
 
 import pytest
 import yaml
 from box_room import write_box_room
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from training_runs import curves_of, parts_of_loss
 
 from implicit_relocalizer.cli import main
 from implicit_relocalizer.network.model_file import load_model
 from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.stage_log import StageLog
 
-SMALL = ['--set', 'input_width=64', '--set', 'mapping.iterations=3', '--set', 'head.width=16',
+SMALL = ['--config', 'mapping', '--set', 'input_width=64', '--set', 'mapping.iterations=3',
+         '--set', 'head.width=16',
          '--set', 'mapping.views_per_image=1', '--set', 'mapping.points_per_view=20',
          '--set', 'validation_fraction=0.25', '--set', 'device=cpu',
          '--set', 'validation_every_s=1e-9']
@@ -26,18 +30,21 @@ def scene(tmp_path_factory):
     return write_box_room(tmp_path_factory.mktemp('scene') / 'room', 6, held_out_every=3)
 
 
-@pytest.fixture
-def here(tmp_path, monkeypatch):
+@pytest.fixture(scope='module')
+def here(tmp_path_factory):
     """The working folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    folder = tmp_path_factory.mktemp('here')
+    with pytest.MonkeyPatch.context() as monkey:
+        monkey.chdir(folder)
+        yield folder
 
 
-@pytest.fixture
-def run_dir(scene, here, capsys):
+@pytest.fixture(scope='module')
+def run_dir(scene, here):
     """A run whose model was asked for elsewhere; what it printed is in the folder."""
-    assert main(['train', str(scene), '--out', 'maps/office.pt', *SMALL]) == 0
-    (here / 'printed').write_text(capsys.readouterr().out)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        assert main(['train', str(scene), '--out', 'maps/office.pt', *SMALL]) == 0
+    (here / 'printed').write_text(printed.getvalue())
     return here / 'maps' / 'office_run'
 
 
@@ -68,13 +75,17 @@ def test_the_result_and_the_model_tell_their_circumstances(run_dir, here, scene)
 
 
 def test_the_curves_are_there_for_tensorboard(run_dir):
-    events = EventAccumulator(str(run_dir / 'tensorboard' / 'mapping')).Reload()
+    curves = curves_of(run_dir, 'mapping')
     assert {'loss', 'median_error_px', 'learning_rate', 'points_per_second',
-            'validation/median_translation_m', 'validation/median_rotation_deg'} <= set(
-                events.Tags()['scalars'])
-    assert [event.step for event in events.Scalars('loss')] == [3]
+            'validation/median_translation_m', 'validation/median_rotation_deg'} <= set(curves)
+    [(step, loss)] = curves['loss']
     result = json.loads((run_dir / 'result.json').read_text())
-    assert events.Scalars('loss')[0].value == pytest.approx(result['history']['mapping'][0][2])
+    assert (step, loss) == (3, pytest.approx(result['history']['mapping'][0][2]))
+    weights = result['configuration']['mapping']
+    parts = parts_of_loss(curves)
+    assert set(parts) == {'reprojection', 'consistency', 'likelihood'}
+    assert sum(weights[f'{name}_weight'] * value for name, [value] in parts.items()) == (
+        pytest.approx(loss, rel=1e-4))
 
 
 def test_steps_that_a_kill_took_back_are_not_shown_twice(tmp_path):
@@ -84,8 +95,7 @@ def test_steps_that_a_kill_took_back_are_not_shown_twice(tmp_path):
     with StageLog(tmp_path, 'mapping', 251) as log:  # resumed from a checkpoint at step 250
         for step in (300, 400, 500):
             log.add(step, {'loss': 2.0})
-    events = EventAccumulator(str(tmp_path / 'tensorboard' / 'mapping')).Reload()
-    assert [(event.step, event.value) for event in events.Scalars('loss')] == [
+    assert curves_of(tmp_path, 'mapping')['loss'] == [
         (100, 1.0), (200, 1.0), (300, 2.0), (400, 2.0), (500, 2.0)]
 
 
@@ -108,17 +118,19 @@ def test_print_config_needs_no_scene_and_prints_what_would_be_used(tmp_path, cap
     assert main(['train', '--print-config', '--set', 'sed=9']) == 1
 
 
-def test_restart_throws_an_earlier_run_away_and_spares_other_files(run_dir, scene, capsys):
-    arguments = ['train', str(scene), '--output', str(run_dir), *SMALL, '--set', 'seed=1']
-    (run_dir / 'notes.txt').write_text('two hours of my life')
+def test_restart_throws_an_earlier_run_away_and_spares_other_files(run_dir, scene, tmp_path,
+                                                                       capsys):
+    copy = shutil.copytree(run_dir, tmp_path / 'run')
+    arguments = ['train', str(scene), '--output', str(copy), *SMALL, '--set', 'seed=1']
+    (copy / 'notes.txt').write_text('two hours of my life')
     assert main(arguments) == 1
     assert 'seed was 0, is 1' in capsys.readouterr().err
     assert main([*arguments, '--restart']) == 0
-    assert yaml.safe_load((run_dir / 'config.yaml').read_text())['seed'] == 1
-    assert (run_dir / 'notes.txt').exists(), 'an output folder may hold more than a run'
+    assert yaml.safe_load((copy / 'config.yaml').read_text())['seed'] == 1
+    assert (copy / 'notes.txt').exists(), 'an output folder may hold more than a run'
 
 
-def test_a_folder_in_place_of_the_model_file_is_named_before_training(scene, here, capsys):
-    (here / 'maps').mkdir()
-    assert main(['train', str(scene), '--out', 'maps', *SMALL]) == 1
-    assert 'maps: is a folder; --out wants the name of the model file' in capsys.readouterr().err
+def test_a_folder_in_place_of_the_model_file_is_named_before_training(scene, tmp_path, capsys):
+    assert main(['train', str(scene), '--out', str(tmp_path), *SMALL]) == 1
+    error = capsys.readouterr().err
+    assert f'{tmp_path}: is a folder; --out wants the name of the model file' in error

@@ -78,6 +78,20 @@ def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
+def curves_of(run_dir: Path, stage: str) -> dict[str, list[tuple[int, float]]]:
+    """What TensorBoard would draw of a stage: steps and values by name."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    events = EventAccumulator(str(run_dir / 'tensorboard' / stage)).Reload()
+    return {name: [(event.step, event.value) for event in events.Scalars(name)]
+            for name in events.Tags()['scalars']}
+
+
+def parts_of_loss(curves: dict[str, list[tuple[int, float]]]) -> dict[str, list[float]]:
+    """The parts of the loss among the curves of a stage, by name."""
+    return {name.removeprefix('loss_parts/'): [value for _, value in points]
+            for name, points in curves.items() if name.startswith('loss_parts/')}
+
+
 def run_alignment(localizer: Localizer, images: PosedImages, **options: Any) -> LoopState:
     """Stage B alone."""
     config = AlignmentConfig(max_seconds=0.0, **options)

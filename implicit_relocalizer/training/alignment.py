@@ -15,6 +15,7 @@ from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.training.configuration import AlignmentConfig
 from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss, pose_loss
 from implicit_relocalizer.training.precision import autocast
+from implicit_relocalizer.training.stage import StepResult
 
 
 class AlignmentStage:
@@ -35,7 +36,7 @@ class AlignmentStage:
         if not self.config.train_encoder:
             self._localizer.encoder.eval()
 
-    def step(self, progress: float) -> tuple[Tensor, float]:
+    def step(self, progress: float) -> StepResult:
         """Loss on one batch of images, and its median reprojection error in pixels."""
         del progress  # the loss stays the same over this stage
         config, localizer, images = self.config, self._localizer, self._images
@@ -57,15 +58,18 @@ class AlignmentStage:
         loss_b = pose_loss(R, t, views.R_world_camera_b33, views.t_world_camera_b3,
                            config.metres_per_radian)
         pose = torch.where(degenerate, torch.zeros_like(loss_b), loss_b).mean()
-        loss_bn, errors = cloud_loss(
+        cloud = cloud_loss(
             points_world, depth, log_error, pixels, views.K_b33.unsqueeze(1),
             views.R_world_camera_b33.unsqueeze(1), views.t_world_camera_b3.unsqueeze(1),
             localizer.head.nominal_depth_m, config.clamp_px * localizer.pixel_scale,
             CloudLossWeights(config.reprojection_weight, config.consistency_weight,
                              config.likelihood_weight))
-        cloud = (loss_bn * seen).sum() / seen.sum().clamp(min=1.0)
-        median_px = float(errors.reprojection_px.detach()[seen > 0].median())
-        return config.pose_weight * pose + cloud, median_px
+        points_seen_count = seen.sum().clamp(min=1.0)
+        loss = config.pose_weight * pose + (cloud.total * seen).sum() / points_seen_count
+        median_px = float(cloud.errors.reprojection_px.detach()[seen > 0].median())
+        return StepResult(loss, median_px, {'pose_m': pose.detach(), **{
+            name: (part.detach() * seen).sum() / points_seen_count
+            for name, part in cloud.parts.items()}})
 
     def _predict(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with autocast(self._device, self._dtype), torch.set_grad_enabled(True):

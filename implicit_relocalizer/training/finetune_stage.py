@@ -65,7 +65,7 @@ class FinetuneStage:
             points_world, log_depth, log_error = localizer.head(batch.features_bnc)
         weights = error_weights(log_error)
         depth = torch.exp(log_depth) * batch.depth_factor_bn
-        loss_bn, errors = cloud_loss(
+        loss_bn, errors, _ = cloud_loss(
             points_world, depth, log_error, batch.pixels_bn2, batch.K_b33.unsqueeze(1),
             R_b33.unsqueeze(1), batch.t_local_camera_b3.unsqueeze(1),
             localizer.head.nominal_depth_m, config.clamp_px * scale,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -75,15 +76,25 @@ class CloudLossWeights:
     likelihood: float
 
 
+class CloudLoss(NamedTuple):
+    """The loss of every point, and what it is made of.
+
+    Attributes:
+        total: The weighted sum of the parts.
+        errors: What the parts were computed from.
+        parts: 'reprojection', 'consistency' and 'likelihood', each before it is weighted.
+    """
+
+    total: Tensor
+    errors: PointErrors
+    parts: dict[str, Tensor]
+
+
 def cloud_loss(points_world_n3: Tensor, depth_n: Tensor, log_error_n: Tensor, pixels_n2: Tensor,
                K_n33: Tensor, R_world_camera_n33: Tensor, t_world_camera_n3: Tensor,
                nominal_depth_m: float, limit_px: float, weights: CloudLossWeights,
-               ) -> tuple[Tensor, PointErrors]:
-    """Reprojection, consistency and likelihood losses of single points (any leading shape).
-
-    Returns:
-        The loss per point and the errors it was made of.
-    """
+               ) -> CloudLoss:
+    """Reprojection, consistency and likelihood losses of single points (any leading shape)."""
     errors = point_errors(points_world_n3, depth_n, pixels_n2, K_n33, R_world_camera_n33,
                           t_world_camera_n3, nominal_depth_m)
     pull = math.log1p(MAX_ERROR_PX / limit_px) + errors.ray_m / nominal_depth_m
@@ -93,7 +104,8 @@ def cloud_loss(points_world_n3: Tensor, depth_n: Tensor, log_error_n: Tensor, pi
         errors.reprojection_px.clamp(max=MAX_LIKELIHOOD_ERROR_PX), log_error_n)
     loss = (weights.reprojection * fit + weights.consistency * consistency
             + weights.likelihood * likelihood)
-    return loss, errors
+    return CloudLoss(loss, errors, {'reprojection': fit, 'consistency': consistency,
+                                    'likelihood': likelihood})
 
 
 def soft_clamp(error: Tensor, limit: float) -> Tensor:

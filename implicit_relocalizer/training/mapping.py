@@ -9,13 +9,13 @@ batch and shrinking the clamp of the reprojection error follow ACE (Brachmann et
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.training.buffer import PointBuffer
 from implicit_relocalizer.training.configuration import MappingConfig
 from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss
 from implicit_relocalizer.training.precision import autocast
+from implicit_relocalizer.training.stage import StepResult
 
 CLAMP_IMAGE_WIDTH_PX = 360.0
 
@@ -37,7 +37,7 @@ class MappingStage:
         """Prepare the modules for a training step."""
         self._head.train()
 
-    def step(self, progress: float) -> tuple[Tensor, float]:
+    def step(self, progress: float) -> StepResult:
         """Loss on one batch of points, and its median reprojection error in pixels."""
         config = self.config
         indices = torch.randint(len(self._buffer), (config.batch_points,),
@@ -49,11 +49,13 @@ class MappingStage:
         weights = CloudLossWeights(config.reprojection_weight, config.consistency_weight,
                                    config.likelihood_weight)
         limit_px = clamp_px(config, progress) * self._width_px / CLAMP_IMAGE_WIDTH_PX
-        loss_n, errors = cloud_loss(
+        cloud = cloud_loss(
             points_world, torch.exp(log_depth) * zoom, log_error, batch.pixels_n2, batch.K_n33,
             batch.R_world_camera_n33, batch.t_local_camera_n3, self._head.nominal_depth_m,
             limit_px, weights)
-        return loss_n.mean(), float(errors.reprojection_px.detach().median())
+        median_px = float(cloud.errors.reprojection_px.detach().median())
+        return StepResult(cloud.total.mean(), median_px, {
+            name: part.detach().mean() for name, part in cloud.parts.items()})
 
 
 def clamp_px(config: MappingConfig, progress: float) -> float:

@@ -33,7 +33,7 @@ class StageLoss(nn.Module):
 
     def forward(self, progress: float) -> StepResult:
         """Loss of one batch."""
-        return StepResult(*self._stage.step(progress))
+        return self._stage.step(progress)
 
 
 class Optimization:

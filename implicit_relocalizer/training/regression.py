@@ -17,6 +17,7 @@ from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.regressor import BALANCE_GAIN, PoseRegressor, RegressionHead
 from implicit_relocalizer.training.configuration import RegressionConfig
 from implicit_relocalizer.training.precision import autocast
+from implicit_relocalizer.training.stage import StepResult
 
 # median length of a vector of three independent normal numbers of variance one
 MEDIAN_LENGTH = 1.5382
@@ -40,7 +41,7 @@ class RegressionStage:
         if not self.config.train_encoder:
             self._regressor.encoder.eval()
 
-    def step(self, progress: float) -> tuple[Tensor, float]:
+    def step(self, progress: float) -> StepResult:
         """Loss on one batch of images, and its median position error in centimetres."""
         del progress  # the loss stays the same
         regressor, images = self._regressor, self._images
@@ -57,8 +58,10 @@ class RegressionStage:
                 views.images_b3hw.contiguous(memory_format=torch.channels_last))
         position_m = torch.linalg.vector_norm(t - views.t_world_camera_b3, dim=1)
         angle_rad = geodesic_angle(R, views.R_world_camera_b33)
-        loss = balanced_loss(position_m.mean(), angle_rad.mean(), regressor.balance_2)
-        return loss, 100.0 * float(position_m.detach().median())
+        mean_m, mean_rad = position_m.mean(), angle_rad.mean()
+        loss = balanced_loss(mean_m, mean_rad, regressor.balance_2)
+        return StepResult(loss, 100.0 * float(position_m.detach().median()),
+                          {'position_m': mean_m.detach(), 'rotation_rad': mean_rad.detach()})
 
 
 def balanced_loss(position_m: Tensor, angle_rad: Tensor, balance_2: Tensor) -> Tensor:

@@ -60,5 +60,5 @@ class Stage(Protocol):
     def train_mode(self) -> None:
         """Prepare the modules for a training step."""
 
-    def step(self, progress: float) -> tuple[Tensor, float] | StepResult:
+    def step(self, progress: float) -> StepResult:
         """Loss of one batch at this share of the stage, its median error, and any parts."""
