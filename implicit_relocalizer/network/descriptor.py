@@ -14,6 +14,7 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
+from implicit_relocalizer.geometry.precision import matmul
 from implicit_relocalizer.network.encoders import Encoder, register_encoder
 
 ORIENTATIONS = 8
@@ -44,7 +45,7 @@ class GradientDescriptor(Encoder):
         maps_bohw = orientation_maps(small)
         pool_x = pooling_matrix(width, self.stride, spacing_px, shrink, grey_bhw)
         pool_y = pooling_matrix(height, self.stride, spacing_px, shrink, grey_bhw)
-        pooled = torch.matmul(pool_y, torch.matmul(maps_bohw, pool_x.t()))
+        pooled = matmul(pool_y, matmul(maps_bohw, pool_x.t()))
         rows, columns = height // self.stride, width // self.stride
         maps, side = maps_bohw.shape[1], pool_x.shape[0] // columns
         cells = pooled.reshape(batch, maps, rows, side, columns, side)
@@ -90,7 +91,7 @@ def blur(images_bhw: Tensor, sigma_px: float) -> Tensor:
     """Gaussian blur as two matrix products; at the border the kernel is renormalised."""
     across = _blur_matrix(images_bhw.shape[2], sigma_px, images_bhw)
     down = _blur_matrix(images_bhw.shape[1], sigma_px, images_bhw)
-    return torch.matmul(down, torch.matmul(images_bhw, across.t()))
+    return matmul(down, matmul(images_bhw, across.t()))
 
 
 def _blur_matrix(size: int, sigma_px: float, like: Tensor) -> Tensor:

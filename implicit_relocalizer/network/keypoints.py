@@ -93,20 +93,27 @@ class KeypointSampler(Encoder):
 
     def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
         """Features and pixels of the keypoints, strongest first."""
-        grid_bchw = self.encoder(images_b3hw)
         pixels_bn2 = strongest_keypoints(grey_images(images_b3hw), self.points_per_image,
                                          self.stride)
+        return self.features_at(images_b3hw, pixels_bn2), pixels_bn2
+
+    def features_at(self, images_b3hw: Tensor, pixels_bn2: Tensor) -> Tensor:
+        """The grid's features interpolated at pixels: (B, N, channels)."""
+        grid_bchw = self.encoder(images_b3hw).float()
         size = torch.tensor([images_b3hw.shape[3], images_b3hw.shape[2]],
                             device=pixels_bn2.device, dtype=pixels_bn2.dtype)
-        positions = ((2.0 * pixels_bn2 + 1.0) / size - 1.0).unsqueeze(1).to(grid_bchw.dtype)
+        positions = ((2.0 * pixels_bn2 + 1.0) / size - 1.0).unsqueeze(1)
         features = nn.functional.grid_sample(grid_bchw, positions, mode='bilinear',
                                              padding_mode='border', align_corners=False)
-        return features.squeeze(2).transpose(1, 2), pixels_bn2
+        return features.squeeze(2).transpose(1, 2)
 
 
 def strongest_keypoints(grey_bhw: Tensor, count: int, cell_px: int,
                         sigma_px: float = 2.0) -> Tensor:
-    """The strongest keypoints, at most one in a cell: pixels_bn2, strongest first."""
+    """The strongest keypoints, at most one in a cell: pixels_bn2, strongest first.
+
+    Where fewer cells have a maximum, others fill up: images of one size have the same number.
+    """
     pixels_bn2, response_bn = strongest_in_cells(hessian_response(grey_bhw, sigma_px), cell_px)
     chosen_bn = response_bn.topk(min(count, pixels_bn2.shape[1]), dim=1)[1]
     return pixels_bn2.gather(1, chosen_bn.unsqueeze(-1).expand(-1, -1, 2))
@@ -127,7 +134,7 @@ def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tens
 
     Returns:
         pixels_bn2 (x, y) and response_bn, zero where the pixel is no maximum of its 3 x 3
-        neighbours (the maximum then lies in the next cell).
+        neighbours (the maximum then lies in the next cell) or lies at the image's border.
     """
     batch, height, width = response_bhw.shape
     columns = width // cell_px
