@@ -12,8 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    import rclpy
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / 'shared' / 'data'
@@ -46,6 +50,16 @@ def ros_domain_id(request: pytest.FixtureRequest) -> int:
     worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
     modules = sorted(path.name for path in (ROOT / 'test').glob('test_*.py'))
     return 70 + (2 * modules.index(request.path.name) + worker) % 10
+
+
+@pytest.fixture(scope='module')
+def context(ros_domain_id: int) -> Iterator[rclpy.Context]:
+    """This process's part in the test file's DDS domain."""
+    import rclpy
+    context = rclpy.Context()
+    rclpy.init(context=context, domain_id=ros_domain_id)
+    yield context
+    context.try_shutdown()
 
 
 class Process:

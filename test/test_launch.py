@@ -56,7 +56,7 @@ def test_a_launch_starts_the_node_with_the_arguments(spawn, tmp_path):
         spec = importlib.util.find_spec(module)
         if spec is None or spec.origin is None:
             pytest.skip(f'needs the Python module {module} of a ROS 2 installation')
-    from test_node import write_model
+    from node_peer import write_model
     program = tmp_path / 'lib' / 'implicit_relocalizer' / 'relocalizer'
     marker = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages' / (
         'implicit_relocalizer')

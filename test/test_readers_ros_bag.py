@@ -1,23 +1,37 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Whole recordings: topics found, poses composed, frames chosen, damage named."""
+"""Whole recordings: poses composed, frames chosen, splits."""
 
 from collections import Counter
 
 import numpy as np
 import pytest
 import yaml
+from bag_drive import (
+    COUNT,
+    K_33,
+    SIZE,
+    START_NS,
+    STEP_NS,
+    T_BASE_CAMERA,
+    S,
+    add_images,
+    add_mounting,
+    add_odometry,
+    body_pose,
+    camera_pose,
+    image_stamps,
+    pose_stamps,
+    poses_differ_by,
+    rgb_of,
+    write_drive,
+)
 from bag_writer import (
     OPTICAL,
-    R_BODY_OPTICAL,
     BagWriter,
-    camera_info,
-    compressed_image,
-    jpeg,
     odometry,
     pose_stamped,
     pose_with_covariance,
-    raw_image,
     transform,
 )
 from conftest import SHARED_DATA
@@ -29,64 +43,6 @@ from implicit_relocalizer.data.readers.bag_options import BagOptions
 from implicit_relocalizer.data.readers.ros_bag import TOO_NEAR, read_ros_bag
 from implicit_relocalizer.data.scenes import detect_format, read_scene
 
-S = 10**9
-START_NS = 1_700_000_000 * S
-STEP_NS = S // 10
-SIZE = (48, 32)
-K_33 = np.array([[40.0, 0.0, 23.5], [0.0, 40.0, 15.5], [0.0, 0.0, 1.0]])
-COUNT = 17
-
-T_BASE_CAMERA = np.eye(4)
-T_BASE_CAMERA[:3, :3] = Rotation.from_euler('zyx', [20, 10, -5], degrees=True).as_matrix() \
-    @ R_BODY_OPTICAL
-T_BASE_CAMERA[:3, 3] = 0.3, -0.1, 0.5
-
-
-def body_pose(time_s):
-    """A robot that drives a curve; between samples 20 ms apart its path is straight enough."""
-    T_world_base = np.eye(4)
-    T_world_base[:3, :3] = Rotation.from_euler(
-        'zyx', [0.8 * np.sin(time_s), 0.05 * np.cos(3 * time_s), 0.1 * time_s]).as_matrix()
-    T_world_base[:3, 3] = time_s, np.cos(time_s), 0.1 * np.sin(2 * time_s)
-    return T_world_base
-
-
-def image_stamps():
-    return [START_NS + 12_345_678 + i * STEP_NS for i in range(COUNT)]
-
-
-def rgb_of(index):
-    return np.random.default_rng(index).integers(0, 255, (SIZE[1], SIZE[0], 3), np.uint8)
-
-
-def camera_pose(stamp_ns):
-    return body_pose((stamp_ns - START_NS) / S) @ T_BASE_CAMERA
-
-
-def add_images(bag, stamps=None, topic='/camera/image_raw', **options):
-    stamps = image_stamps() if stamps is None else stamps
-    for index, stamp_ns in enumerate(stamps):
-        bag.add(topic, raw_image(stamp_ns, rgb_of(index), **options))
-        bag.add(topic.rsplit('/', 1)[0] + '/camera_info', camera_info(stamp_ns, K_33, SIZE))
-
-
-def pose_stamps(step_ns=S // 50):
-    return range(START_NS, START_NS + (COUNT + 1) * STEP_NS, step_ns)
-
-
-def add_odometry(bag, topic='/odom', **options):
-    for stamp_ns in pose_stamps():
-        bag.add(topic, odometry(stamp_ns, body_pose((stamp_ns - START_NS) / S), **options))
-
-
-def add_mounting(bag):
-    """The camera on the robot in two steps, as in a URDF."""
-    T_base_link = np.eye(4)
-    T_base_link[:3, 3] = 0.1, 0.2, 0.3
-    bag.add('/tf_static', transform(0, 'base_link', 'camera_link', T_base_link))
-    bag.add('/tf_static', transform(0, 'camera_link', OPTICAL,
-                                    np.linalg.inv(T_base_link) @ T_BASE_CAMERA))
-
 
 @pytest.fixture(params=['mcap', 'sqlite3'])
 def storage(request):
@@ -96,23 +52,7 @@ def storage(request):
 @pytest.fixture(scope='module')
 def drive(tmp_path_factory):
     """An ordinary recording, to be read only."""
-    path = tmp_path_factory.mktemp('bags') / 'drive'
-    with BagWriter(path) as bag:
-        add_images(bag)
-        add_odometry(bag)
-        add_mounting(bag)
-    return path
-
-
-def poses_differ_by(scene):
-    """Largest difference to the true camera poses, metres and degrees."""
-    errors = []
-    for frame in scene.frames:
-        true = camera_pose(round(frame.stamp_s * S))
-        turn = Rotation.from_matrix(true[:3, :3].T @ frame.T_world_camera[:3, :3])
-        errors.append((np.linalg.norm(true[:3, 3] - frame.T_world_camera[:3, 3]),
-                       np.degrees(turn.magnitude())))
-    return np.max(errors, axis=0)
+    return write_drive(tmp_path_factory.mktemp('bags') / 'drive')
 
 
 def test_odometry_and_a_mounted_camera(tmp_path, storage):
@@ -251,175 +191,6 @@ def test_splits_by_name_lie_in_the_folder_of_the_bag(drive):
     assert [frame.name for frame in scene.split('test')] == names[5:8]
     with pytest.raises(SceneError, match=r'soft.txt: no such split'):
         read_scene(drive, split='soft')
-
-
-def test_several_topics_are_listed_and_a_name_chooses(tmp_path):
-    with BagWriter(tmp_path / 'bag') as bag:
-        for side in ('left', 'right'):
-            add_images(bag, topic=f'/{side}/image_raw')
-        depth = np.zeros((SIZE[1], SIZE[0]), np.uint16)
-        bag.add('/depth/image_raw', raw_image(START_NS, depth, '16UC1'))
-        bag.topic('/pose', 'geometry_msgs/msg/PoseStamped')
-        add_odometry(bag)
-        add_odometry(bag, '/other_odom')
-        add_mounting(bag)
-
-    def fails(message, **options):
-        with pytest.raises(SceneError, match=message):
-            read_scene(tmp_path / 'bag', **options)
-
-    images = (r'several topics with images; choose one with --image-topic: /left/image_raw '
-              r'\(sensor_msgs/msg/Image, 17 messages\), /right/image_raw \([^)]*\)$')
-    fails(images)
-    chosen = {'image_topic': '/left/image_raw'}
-    fails(r'several topics with poses; choose one with --pose-topic: /odom .*, /other_odom '
-          r'\(nav_msgs/msg/Odometry', **chosen)
-    fails(r'no topic /odo; fitting topics: .*/odom', pose_topic='/odo', **chosen)
-    fails(r'/pose .* is empty', pose_topic='/pose', **chosen)
-    fails(r'/odom .* is of another type; fitting topics: .*/left', image_topic='/odom')
-    fails(r'several topics with calibrations; .*--camera-info-topic.*--camera-info-file',
-          image_topic='/depth/image_raw')
-    scene = read_scene(tmp_path / 'bag', pose_topic='odom', **chosen)
-    assert len(scene.frames) == COUNT
-
-
-def test_a_bag_without_images_poses_or_calibration_says_what_it_has(tmp_path):
-    with BagWriter(tmp_path / 'blind') as bag:
-        add_odometry(bag)
-    with pytest.raises(SceneError, match=r'no topic with images; expected .*the bag has: /odom'):
-        read_scene(tmp_path / 'blind')
-    with BagWriter(tmp_path / 'lost') as bag:
-        add_images(bag)
-    with pytest.raises(SceneError, match=r'holds no poses: .*record /tf'):
-        read_scene(tmp_path / 'lost')
-    with BagWriter(tmp_path / 'empty') as bag:
-        bag.topic('/camera/image_raw', 'sensor_msgs/msg/Image')
-    with pytest.raises(SceneError, match=r'no topic with images; fitting topics: .* 0 messages'):
-        read_scene(tmp_path / 'empty')
-
-
-def test_a_calibration_that_changes_holds_from_its_stamp_on(tmp_path):
-    other_33 = K_33 * [[1.5], [1.5], [1.0]]
-    other_33[:2, 2] = K_33[:2, 2]
-    stamps = image_stamps()
-    with BagWriter(tmp_path / 'bag') as bag:
-        for index, stamp_ns in enumerate(stamps):
-            bag.add('/camera/image_raw', raw_image(stamp_ns, rgb_of(index)))
-        bag.add('/camera/camera_info', camera_info(stamps[0], K_33, SIZE))
-        bag.add('/camera/camera_info', camera_info(stamps[9], other_33, SIZE))
-        add_odometry(bag)
-        add_mounting(bag)
-    scene = read_scene(tmp_path / 'bag')
-    focal_px = [frame.K_33[0, 0] for frame in scene.frames]
-    assert focal_px == [40.0] * 9 + [60.0] * 8
-
-
-def test_images_of_another_size_than_their_calibration_are_left_out(tmp_path, drive):
-    with BagWriter(tmp_path / 'bag') as bag:
-        add_images(bag)
-        bag.add('/camera/image_raw', raw_image(image_stamps()[-1] + 5, np.zeros((16, 24, 3),
-                                                                                 np.uint8)))
-        add_odometry(bag)
-        add_mounting(bag)
-    scene = read_scene(tmp_path / 'bag', min_distance_m=0.0)
-    assert len(scene.frames) == COUNT
-    assert [f.reason[:50] for f in scene.skipped] == [
-        '24x16 pixels while /camera/camera_info is for 48x3']
-    calibration = {'image_width': 24, 'image_height': 16,
-                   'camera_matrix': {'data': [20.0, 0, 11.5, 0, 20.0, 7.5, 0, 0, 1]}}
-    (tmp_path / 'small.yaml').write_text(yaml.safe_dump(calibration))
-    with pytest.raises(SceneError, match=r'no image of /camera/image_raw .* can be used: 17 48x32 '
-                                         r'pixels while .*small.yaml is for 24x16'):
-        read_scene(drive, camera_info_file=tmp_path / 'small.yaml')
-
-
-def test_rectified_topics_have_P(tmp_path):
-    P_34 = np.array([[30.0, 0, 23, 0], [0, 30, 15, 0], [0, 0, 1, 0]])
-    with BagWriter(tmp_path / 'bag') as bag:
-        for index, stamp_ns in enumerate(image_stamps()):
-            bag.add('/camera/image_rect/compressed', compressed_image(
-                stamp_ns, jpeg(rgb_of(index)), 'rgb8; jpeg compressed bgr8'))
-        bag.add('/camera/camera_info', camera_info(
-            START_NS, K_33, SIZE, 'plumb_bob', (-0.1, 0.01, 0, 0, 0), P_34))
-        add_odometry(bag)
-        add_mounting(bag)
-    frame = read_scene(tmp_path / 'bag').frames[2]
-    np.testing.assert_array_equal(frame.K_33, P_34[:, :3])
-    assert frame.lens is None and frame.image_bytes == jpeg(rgb_of(2))
-    raw = read_scene(tmp_path / 'bag', rectified=False).frames[2]
-    assert raw.lens is not None and raw.lens.coefficients == (-0.1, 0.01, 0, 0, 0)
-    assert read_frame_image(raw).shape == (SIZE[1], SIZE[0], 3)
-
-
-def test_damaged_images_are_left_out_and_counted(tmp_path, storage):
-    stamps = image_stamps()
-    with BagWriter(tmp_path / 'bag', storage) as bag:
-        for index, stamp_ns in enumerate(stamps):
-            data = jpeg(rgb_of(index))
-            bag.add('/camera/image_raw/compressed', compressed_image(
-                stamp_ns, data[:len(data) // 2] if index == 3 else data),
-                cut_bytes=100 if index == 5 else 0)
-        bag.add('/camera/image_raw/compressed', compressed_image(0, jpeg(rgb_of(0))))
-        bag.add('/camera/image_raw/compressed', compressed_image(stamps[2], jpeg(rgb_of(0))))
-        bag.add('/camera/camera_info', camera_info(START_NS, K_33, SIZE))
-        add_odometry(bag)
-        add_mounting(bag)
-    scene = read_scene(tmp_path / 'bag')
-    assert Counter(f.reason for f in scene.skipped) == {
-        'cannot be decoded (cut off or damaged)': 1, 'the message is damaged': 1,
-        'no stamp in the header': 1, 'the stamp of an earlier image': 1}
-    assert len(scene.frames) == COUNT - 2
-
-
-def test_files_that_are_cut_off_are_named_with_the_remedy(tmp_path, storage):
-    with BagWriter(tmp_path / 'bag', storage) as bag:
-        add_images(bag)
-        add_odometry(bag)
-        add_mounting(bag)
-    file = next((tmp_path / 'bag').glob('bag.*'))
-    whole = file.read_bytes()
-    for share in (0.0, 0.1, 0.5, 0.9, 0.99):
-        file.write_bytes(whole[:int(share * len(whole))])
-        with pytest.raises(SceneError, match=r'bag: damaged, or cut off .*mcap recover.*reindex'):
-            read_scene(tmp_path / 'bag')
-    middle = len(whole) // 2
-    file.write_bytes(whole[:middle] + bytes(8192) + whole[middle + 8192:])
-    try:  # zeros in the middle hit an image, or what holds the file together
-        assert len(read_scene(tmp_path / 'bag').frames) <= COUNT
-    except SceneError as error:
-        assert 'damaged, or cut off' in str(error)
-    file.unlink()
-    with pytest.raises(SceneError, match=r'damaged, or cut off .*missing'):
-        read_scene(tmp_path / 'bag')
-
-
-def test_folders_without_metadata(tmp_path, drive, caplog):
-    with BagWriter(tmp_path / 'bag') as bag:
-        add_images(bag)
-        add_odometry(bag)
-        add_mounting(bag)
-    (tmp_path / 'bag' / 'metadata.yaml').unlink()
-    assert len(read_scene(tmp_path / 'bag').frames) == COUNT
-    assert 'has no metadata.yaml' in caplog.text
-    (tmp_path / 'bag' / 'bag_1.mcap').write_bytes(b'')
-    with pytest.raises(SceneError, match=r'2 \.mcap or \.db3 files.*ros2 bag reindex'):
-        read_scene(tmp_path / 'bag')
-    (tmp_path / 'old.bag').write_bytes(b'#ROSBAG V2.0\n')
-    with pytest.raises(SceneError, match=r'old.bag: a ROS 1 bag; convert .*rosbags-convert'):
-        read_ros_bag(tmp_path / 'old.bag')
-    with pytest.raises(SceneError, match='no such'):
-        read_scene(tmp_path / 'nowhere', format='ros2_bag')
-
-
-@pytest.mark.parametrize(('options', 'message'), [
-    ({'pose_topic': '/odom', 'world_frame': 'map'}, 'give one of the two'),
-    ({'pose_is_camera': True, 'T_body_camera': np.eye(4)}, 'give one of the two'),
-    ({'world_frame': 'map', 'pose_is_camera': True}, 'those of the camera frame'),
-    ({'max_gap_s': 0.0}, 'max_gap_s is 0'), ({'min_angle_deg': -1.0}, 'cannot be negative'),
-    ({'held_out_tail': 1.0}, 'held_out_tail is 1'), ({'max_gap_s': float('nan')}, 'nan')])
-def test_options_that_make_no_sense(drive, options, message):
-    with pytest.raises(ValueError, match=message):
-        read_scene(drive, **options)
 
 
 def test_a_t265(tmp_path):

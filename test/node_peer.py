@@ -1,0 +1,143 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""A model that answers with colours, images for it, and the robot around a node."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from pathlib import Path
+from typing import Dict
+
+import numpy as np
+import rclpy
+import torch
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
+
+from implicit_relocalizer.network.model_file import ModelMetadata, save_model
+
+WIDTH, HEIGHT = 64, 48
+K = [60.0, 0.0, 31.5, 0.0, 61.0, 23.5, 0.0, 0.0, 1.0]
+P = [50.0, 0.0, 30.0, 0.0, 0.0, 51.0, 22.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+WAIT_S = 30.0
+
+
+class ColourModel(torch.nn.Module):
+    """Answers with the mean colour as position and the intrinsics as variances.
+
+    So a test knows which image was answered, and with which K. `work` matrix products make it
+    slow. A red of 255 makes it fail in its numbers, a blue of 255 unsure.
+    """
+
+    def __init__(self, work: int) -> None:
+        super().__init__()
+        self.work = work
+
+    def forward(self, image_hw3: torch.Tensor, K_33: torch.Tensor) -> Dict[str, torch.Tensor]:
+        colour = image_hw3.float().mean(dim=(0, 1))
+        busy = torch.eye(400)
+        for _ in range(self.work):
+            busy = busy @ busy
+        angle = colour[1] / 100.0
+        R = torch.stack([angle.cos(), -angle.sin(), 0 * angle, angle.sin(), angle.cos(),
+                         0 * angle, 0 * angle, 0 * angle, 1 + 0 * angle]).reshape(3, 3)
+        if bool(colour[0] > 254.0):
+            R = R / 0.0
+        variances = torch.stack([K_33[0, 0], K_33[1, 1], K_33[0, 2], K_33[1, 2], busy[0, 0],
+                                 busy[0, 0]])
+        confidence = torch.tensor(0.9)
+        if bool(colour[2] > 254.0):
+            confidence = torch.tensor(0.1)
+        return {'R_world_camera': R, 't_world_camera': colour, 'confidence': confidence,
+                'covariance': torch.diag(variances), 'inlier_fraction': torch.tensor(0.5)}
+
+
+def write_model(path: Path, work: int = 0) -> Path:
+    metadata = ModelMetadata(
+        scene='colours', image_size=(WIDTH, HEIGHT), K_33=((60.0, 0.0, 31.5), (0.0, 61.0, 23.5),
+                                                          (0.0, 0.0, 1.0)),
+        position_min_m=(0.0, 0.0, 0.0), position_max_m=(255.0, 255.0, 255.0), encoder='none',
+        accuracy={'held_out_median_m': 0.125})
+    save_model(torch.jit.script(ColourModel(work)), path, metadata)
+    return path
+
+
+def colour_image(colour, stamp: int, width: int = WIDTH, height: int = HEIGHT,
+                 encoding: str = 'rgb8', padding: int = 0, frame_id: str = 'lens') -> Image:
+    pixels = np.broadcast_to(np.array(colour, np.uint8), (height, width, len(colour)))
+    rows = np.pad(pixels.reshape(height, -1), ((0, 0), (0, padding)), constant_values=255)
+    image = Image(width=width, height=height, encoding=encoding, step=rows.shape[1],
+                  data=array('B', rows.tobytes()))
+    image.header.stamp.sec, image.header.frame_id = stamp, frame_id
+    return image
+
+
+def info(**changes) -> CameraInfo:
+    return CameraInfo(**{'width': WIDTH, 'height': HEIGHT, 'k': K, 'p': P, **changes})
+
+
+class Peer:
+    """The robot around the node: a camera, and somebody who wants the pose."""
+
+    def __init__(self, namespace: str, context) -> None:
+        self.node = rclpy.create_node('peer', namespace=namespace, context=context)
+        self._executor = SingleThreadedExecutor(context=context)
+        self._executor.add_node(self.node)
+        self.poses: list[PoseStamped] = []
+        self.covariances: list[PoseWithCovarianceStamped] = []
+        self.transforms: list = []
+        qos = QoSProfile(depth=100)
+        self._images = self.node.create_publisher(Image, 'image', qos)
+        self._infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
+        self.node.create_subscription(
+            PoseStamped, 'relocalizer/pose', self.poses.append, qos)
+        self.node.create_subscription(
+            PoseWithCovarianceStamped, 'relocalizer/pose_with_covariance',
+            self.covariances.append, qos)
+        self.node.create_subscription(
+            TFMessage, 'tf', lambda message: self.transforms.extend(message.transforms), qos)
+        self.wait_until(lambda: self._images.get_subscription_count() == 1 and
+                        self._infos.get_subscription_count() == 1 and
+                        self.node.count_publishers('relocalizer/pose') == 1 and
+                        self.node.count_publishers('tf') == 1)
+        self.spin(0.3)  # the other side may still be matching
+
+    def spin(self, duration_s: float) -> None:
+        end_s = time.monotonic() + duration_s
+        while time.monotonic() < end_s:
+            self._executor.spin_once(0.01)
+
+    def wait_until(self, condition) -> None:
+        end_s = time.monotonic() + WAIT_S
+        while not condition():
+            assert time.monotonic() < end_s, 'waited in vain'
+            self._executor.spin_once(0.01)
+
+    def show(self, image: Image, camera_info: CameraInfo | None = None) -> None:
+        if camera_info is not None:
+            self._infos.publish(camera_info)
+            self.spin(0.1)
+        self._images.publish(image)
+
+    def answer(self, image: Image, camera_info: CameraInfo | None = None):
+        """Pose, pose with covariance and transform that answer an image."""
+        self.show(image, camera_info)
+        stamp = image.header.stamp
+        found: list = []
+
+        def complete() -> bool:
+            found[:] = [[m for m in messages if m.header.stamp == stamp] for messages in (
+                self.poses, self.covariances, self.transforms)]
+            return all(found)
+
+        self.wait_until(complete)
+        assert [len(messages) for messages in found] == [1, 1, 1]
+        return [messages[0] for messages in found]
+
+    def position(self, image: Image, camera_info: CameraInfo | None = None) -> list[float]:
+        point = self.answer(image, camera_info)[0].pose.position
+        return [point.x, point.y, point.z]
