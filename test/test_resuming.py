@@ -5,7 +5,6 @@
 import json
 import logging
 import random
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,15 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 from box_room import write_box_room
-from training_runs import (
-    BRIEF,
-    one_thread,
-    program,
-    train,
-    train_command,
-    weights_of,
-    write_settings,
-)
+from forked_programs import program, start
+from training_runs import BRIEF, train, train_command, weights_of, write_settings
 
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.readers.folder import read_folder_scene
@@ -55,20 +47,19 @@ def tiny_run(scene, tmp_path_factory):
 def killed_often(folder, tmp_path_factory):
     """A run that was killed at several moments: its folder, and what was saved at each kill."""
     run_dir = tmp_path_factory.mktemp('killed') / 'run'
-    command = program(*train_command(folder, run_dir, *TWO_STAGES))
+    command = train_command(folder, run_dir, *TWO_STAGES)
     moments = random.Random(3)
     saved = []
     for stage in ('mapping', 'alignment'):
         log = run_dir.parent / f'{len(saved)}.log'
         seen = saved[-1]['loop']['iteration'] if saved and saved[-1]['stage'] == stage else 0
-        with log.open('w') as output:
-            process = subprocess.Popen(command, stdout=output, stderr=output, env=one_thread())
-            try:
-                wait_for_checkpoint(process, run_dir, stage, seen, log)
-                time.sleep(moments.uniform(0.0, 0.3))
-            finally:
-                process.kill()
-                process.wait()
+        process = start(log, program, command)
+        try:
+            wait_for_checkpoint(process, run_dir, stage, seen, log)
+            time.sleep(moments.uniform(0.0, 0.3))
+        finally:
+            process.kill()
+            process.join()
         saved.append(load_checkpoint(run_dir / 'checkpoint.pt', {}))
     return run_dir, saved
 
@@ -77,11 +68,11 @@ def wait_for_checkpoint(process, run_dir: Path, stage: str, after: int, log: Pat
     """Until the run has saved the stage beyond an iteration."""
     end_s = time.monotonic() + 300
     while True:
-        assert process.poll() is None and time.monotonic() < end_s, log.read_text()
+        assert process.is_alive() and time.monotonic() < end_s, log.read_text()
         state = load_checkpoint(run_dir / 'checkpoint.pt', {})
         if state and state['stage'] == stage and state['loop']['iteration'] > after:
             return
-        time.sleep(0.02)
+        time.sleep(0.1)
 
 
 def test_every_kill_leaves_a_whole_checkpoint_further_on(killed_often):

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.multiprocessing as multiprocessing
 from box_room import write_box_room
+from forked_programs import CONTEXT
 from training_runs import BRIEF, one_thread, train_command
 
 from implicit_relocalizer.network.heads import PointHead
@@ -81,9 +82,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_two_processes_have_the_gradients_of_one(tmp_path, monkeypatch):
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    multiprocessing.spawn(in_a_team, (free_port(), str(tmp_path)), nprocs=2)
+def test_two_processes_have_the_gradients_of_one(tmp_path):
+    multiprocessing.start_processes(in_a_team, (free_port(), str(tmp_path)), nprocs=2,
+                                    start_method=CONTEXT.get_start_method())
     first, second = (torch.load(tmp_path / f'{rank}.pt') for rank in range(2))
     with pytest.MonkeyPatch.context() as monkey:
         alone = gradients_of_a_step(ALONE, monkey)

@@ -2,26 +2,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """What ends a training says in one sentence what to change, and loses nothing."""
 
-import multiprocessing
+import collections
 import re
 import resource
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from box_room import write_box_room
-from training_runs import (
-    BRIEF,
-    one_thread,
-    program,
-    train,
-    train_command,
-    weights_of,
-    write_settings,
-)
+from forked_programs import CONTEXT, finish, program
+from training_runs import BRIEF, train, train_command, weights_of, write_settings
 
 from implicit_relocalizer.data.frames import Scene
 from implicit_relocalizer.data.readers.folder import read_folder_scene
@@ -63,19 +54,19 @@ def test_weights_that_give_no_loss_are_never_saved(scene, tmp_path):
         assert all(value.isfinite().all() for value in weights_of(tmp_path / 'run').values())
 
 
+def program_in_8_gib(arguments):
+    resource.setrlimit(resource.RLIMIT_AS, (2 ** 33, 2 ** 33))
+    program(arguments)
+
+
 def test_the_cpu_without_memory_names_the_setting(folder, tmp_path):
     """A real allocation that fails: the features of a batch would take 15 GB of 8."""
-    command = program(*train_command(folder, tmp_path / 'run', *BRIEF,
-                                     'mapping.batch_points=20000000'))
-
-    def limit_memory():
-        resource.setrlimit(resource.RLIMIT_AS, (2 ** 33, 2 ** 33))
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=one_thread(),
-                          preexec_fn=limit_memory)
-    assert done.returncode == 1 and 'Traceback' not in done.stderr
+    command = train_command(folder, tmp_path / 'run', *BRIEF, 'mapping.batch_points=20000000')
+    status, output = finish(tmp_path / 'log', program_in_8_gib, command)
+    assert status == 1 and 'Traceback' not in output
     assert ('implicit-relocalizer train: mapping: out of memory on the CPU; set '
             'mapping.batch_points=10000000 (now 20000000) or input_width=80 (now 160)'
-            ) in done.stderr
+            ) in output
 
 
 def test_the_gpu_without_memory_names_the_setting():
@@ -111,9 +102,8 @@ def hold(path, held, release):
 
 
 def test_two_trainings_never_write_into_one_folder(scene, tmp_path):
-    context = multiprocessing.get_context('spawn')
-    held, release = context.Event(), context.Event()
-    process = context.Process(target=hold, args=(tmp_path / 'run', held, release))
+    held, release = CONTEXT.Event(), CONTEXT.Event()
+    process = CONTEXT.Process(target=hold, args=(tmp_path / 'run', held, release))
     process.start()
     try:
         assert held.wait(120)
@@ -136,30 +126,24 @@ def test_a_run_folder_that_is_a_file_is_named(scene, tmp_path):
         train(scene, tmp_path / 'run', *BRIEF)
 
 
-OPENS = '''
-import collections, sys
-from pathlib import Path
-opened = collections.Counter()
-sys.addaudithook(lambda event, arguments: opened.update([str(arguments[0])])
-                 if counting and event == 'open' and '/rgb/' in str(arguments[0]) else None)
-counting = False
-sys.path.insert(0, sys.argv[1])
-from training_runs import BRIEF, train
-from implicit_relocalizer.data.readers.folder import read_folder_scene
-scene = read_folder_scene(Path(sys.argv[2]))
-counting = True
-result = train(scene, Path(sys.argv[3]), *BRIEF, 'mapping.iterations=4',
-               'alignment.iterations=2', 'validation_fraction=0.2', 'validation_every_s=1e-9')
-counting = False
-assert len(result['validation_history']['mapping']) == 4
-assert len(opened) == 12, opened
-assert set(opened.values()) == {1}, opened
-'''
+def train_and_count_openings(folder, run_dir):
+    """Train; every image file must have been opened once."""
+    opened: collections.Counter[str] = collections.Counter()
+
+    def count(event, arguments):
+        if event == 'open' and '/rgb/' in str(arguments[0]):
+            opened[str(arguments[0])] += 1
+    scene = read_folder_scene(folder)
+    sys.addaudithook(count)  # for the rest of the process
+    result = train(scene, run_dir, *BRIEF, 'mapping.iterations=4', 'alignment.iterations=2',
+                   'validation_fraction=0.2', 'validation_every_s=1e-9')
+    counts = dict(opened)
+    assert len(result['validation_history']['mapping']) == 4
+    assert len(counts) == 12, counts
+    assert set(counts.values()) == {1}, counts
 
 
 def test_no_image_is_decoded_twice_in_a_run(folder, tmp_path):
     """Counts the real openings of image files, of training, validation and held-out frames."""
-    done = subprocess.run(
-        [sys.executable, '-c', OPENS, str(Path(__file__).parent), str(folder),
-         str(tmp_path / 'run')], capture_output=True, text=True, timeout=300, env=one_thread())
-    assert done.returncode == 0, done.stderr
+    status, output = finish(tmp_path / 'log', train_and_count_openings, folder, tmp_path / 'run')
+    assert status == 0, output
