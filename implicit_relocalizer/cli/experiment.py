@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import time
 from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +158,9 @@ def read_planned_scene(planned: Any, data: Path, places: Path) -> Any:
     """The scene of a `PlannedScene`, rendered first where it has to be."""
     if planned.synthesize is not None:
         from implicit_relocalizer.data.synthetic import synthesize
-        return synthesize(places / planned.name, **planned.synthesize)
+        # in a process of its own: after rendering in this one, torch once ended it by SIGSEGV
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context('spawn')) as pool:
+            return pool.submit(synthesize, places / planned.name, **planned.synthesize).result()
     from implicit_relocalizer.data.scenes import read_scene
     return read_scene(data / planned.path, planned.format, planned.split)
 

@@ -41,7 +41,7 @@ def add_parser(commands: Subparsers) -> None:
                         help='(0, 1 and 2; may be repeated)')
     parser.add_argument('--first', type=float, default=0.5, metavar='SHARE',
                         help='of the training frames with whole poses (%(default)s)')
-    parser.add_argument('--config', default='mapping', help='of the training (%(default)s)')
+    parser.add_argument('--config', default='landmarks', help='of the training (%(default)s)')
     parser.add_argument('--set', action='append', default=[], metavar='KEY=VALUE',
                         dest='overrides', help='override of the training')
     parser.add_argument('--set-finetune', action='append', default=[], metavar='KEY=VALUE',

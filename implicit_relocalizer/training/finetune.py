@@ -20,12 +20,14 @@ from tqdm import tqdm
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
 from implicit_relocalizer.network.heads import PointHead
+from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.configuration import ConfigurationError
 from implicit_relocalizer.training.finetune_configuration import FinetuneConfig
 from implicit_relocalizer.training.finetune_stage import FinetuneStage
 from implicit_relocalizer.training.kept_answers import KeptAnswers, encode_cells
+from implicit_relocalizer.training.landmarks.extension import extend_landmarks
 from implicit_relocalizer.training.loop import LoopOptions, run_stage
 from implicit_relocalizer.training.measurement import TRAIN_FRAMES_MEASURED, Evaluate
 from implicit_relocalizer.training.plan import spread_frames
@@ -49,7 +51,10 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
                    evaluate: Evaluate, seed: int = 0, device_name: str = 'auto',
                    show_progress: bool = True, known_frames: Sequence[Frame] = (),
                    ) -> dict[str, Any]:
-    """Go on training the point head of a model; the encoder stays as it is.
+    """Go on learning the head of a model; the encoder stays as it is.
+
+    A landmark head gets the landmarks of the new images (`landmarks.extension`); a point head is
+    trained further (`finetune_stage`).
 
     Args:
         model: Model file to start from; stays as it is.
@@ -57,14 +62,14 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
             after, and nothing else.
         labels: 'position' never looks at the orientations of the training frames, except to
             measure them.
-        config: Settings.
+        config: Settings, of a point head.
         out: Model file to write.
         evaluate: Error summary of a localizer on frames.
         seed: Of everything random.
         device_name: 'auto', 'cpu' or 'cuda'.
         show_progress: Show progress bars on standard error.
-        known_frames: Images that the model was trained on, lest it forgets them; their labels
-            are not read. Without any, the new images, mirrored, take their place less well.
+        known_frames: Images that the model was trained on, lest a point head forgets them; their
+            labels are not read. Without any, the new images, mirrored, take their place less well.
 
     Returns:
         `before` and `after`, each with summaries `train` and `test` (where the scene has such
@@ -79,11 +84,42 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
     restored = restore_model(model)
     frames = _check_frames(scene, restored.metadata, model)
     device = choose_device(device_name)
-    dtype = choose_dtype('auto', device)
     localizer = restored.localizer.to(device)
     before = _measure(localizer, scene, evaluate, device)
     generator = torch.Generator().manual_seed(seed)
     images = load_posed_images(frames, localizer.origin_world_3.cpu())
+    if isinstance(localizer.head, LandmarkHead):
+        progress = _extend(restored, images, labels, device, seed)
+    else:
+        progress = _train_head(restored, images, labels, config, known_frames, generator, device,
+                               show_progress)
+    result = {'labels': labels, 'frames': len(frames), 'known_frames': len(known_frames),
+              'seed': seed, 'before': before,
+              'after': _measure(localizer, scene, evaluate, device),
+              'device': str(device), 'wall_seconds': time.monotonic() - started_s, **progress}
+    _export(restored, frames, result, out)
+    return result
+
+
+def _extend(restored: RestoredModel, images: PosedImages, labels: Labels, device: torch.device,
+            seed: int) -> dict[str, Any]:
+    """Landmarks are not trained further: the new images bring their own."""
+    if labels == 'position':
+        images = forget_rotations(images)
+    extension = extend_landmarks(restored.localizer.eval(), images, labels == 'pose',
+                                 restored.config.landmarks, device, seed)
+    return {'settings': dataclasses.asdict(restored.config.landmarks),
+            'iterations': extension.rounds, 'history': [],
+            'extension': dataclasses.asdict(extension)}
+
+
+def _train_head(restored: RestoredModel, images: PosedImages, labels: Labels,
+                config: FinetuneConfig, known_frames: Sequence[Frame],
+                generator: torch.Generator, device: torch.device,
+                show_progress: bool) -> dict[str, Any]:
+    localizer = restored.localizer
+    assert isinstance(localizer.head, PointHead)
+    dtype = choose_dtype('auto', device)
     cells = _collect(restored, images, labels, config, generator, device, show_progress)
     others_bhw3 = images.images_bhw3.flip(2) if not known_frames else torch.stack(
         [read_frame_image(frame) for frame in known_frames])
@@ -91,20 +127,13 @@ def finetune_model(model: Path, scene: Scene, labels: Labels, config: FinetuneCo
                           KEPT_CELLS_PER_IMAGE, generator, device)
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(False)
-    assert isinstance(localizer.head, PointHead)
     kept = KeptAnswers(localizer.head, others, generator, device)
     stage = FinetuneStage(localizer, cells, kept, config, generator, device, dtype)
     state = run_stage(stage, localizer, None, StageLog(None, stage.name, 0), LoopOptions(
         save=lambda checkpoint: None, validate=lambda: None, generator=generator,
         show_progress=show_progress, item='images', items_per_step=config.batch_images))
-    result = {'labels': labels, 'frames': len(frames), 'known_frames': len(known_frames),
-              'seed': seed, 'before': before,
-              'after': _measure(localizer, scene, evaluate, device),
-              'settings': dataclasses.asdict(config), 'device': str(device), 'dtype': str(dtype),
-              'iterations': state.iteration, 'wall_seconds': time.monotonic() - started_s,
-              'history': state.history}
-    _export(restored, frames, result, out)
-    return result
+    return {'settings': dataclasses.asdict(config), 'dtype': str(dtype),
+            'iterations': state.iteration, 'history': state.history}
 
 
 def _check_frames(scene: Scene, metadata: ModelMetadata, model: Path) -> tuple[Frame, ...]:

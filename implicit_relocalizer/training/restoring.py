@@ -11,6 +11,7 @@ import torch
 
 from implicit_relocalizer.network.encoders import build_encoder
 from implicit_relocalizer.network.keypoints import at_keypoints
+from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelFileError, ModelMetadata, load_model
 from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
@@ -50,9 +51,6 @@ def restore_model(path: Path) -> RestoredModel:
     if config.regression.iterations > 0:
         raise ModelFileError(f'{path}: is a pose regression, which predicts no points; only '
                              f'localizers can be fine-tuned')
-    if config.landmarks.most > 0:
-        raise ModelFileError(f'{path}: its landmarks are learned without gradients; only models '
-                             f'with a point head can be fine-tuned (train --config mapping)')
     state = module.state_dict()
     anchors = torch.zeros(config.head.anchors, 3)
     encoder = build_encoder(metadata.encoder)
@@ -62,6 +60,10 @@ def restore_model(path: Path) -> RestoredModel:
         encoder, config, anchors,
         (module.input_width, module.input_height), module.nominal_focal_px,
         state['origin_world_3'])
+    if config.landmarks.most > 0:
+        count, key_size = state['head.keys_md'].shape
+        localizer.head = LandmarkHead(encoder.channels, key_size, count,
+                                      module.head.nominal_depth_m)
     try:
         localizer.load_state_dict(state)
     except RuntimeError as error:

@@ -39,7 +39,7 @@ class Landmarks:
 def select_landmarks(observations: Observations, queries_ind: Tensor, inverse_depth_in: Tensor,
                      most: int, generator: torch.Generator,
                      on_progress: Callable[[int], object] = lambda images_done: None,
-                     ) -> Landmarks:
+                     known: tuple[Tensor, Tensor] | None = None) -> Landmarks:
     """Go through the images in random order and keep the keypoints that are new.
 
     A keypoint is known already if a landmark of another image projects to within 2 px of it (in
@@ -52,26 +52,31 @@ def select_landmarks(observations: Observations, queries_ind: Tensor, inverse_de
         most: Landmarks kept; a random part of them if there are more.
         generator: Of the orders.
         on_progress: Called with the number of images done.
+        known: Keys and points of landmarks that exist already; they are not returned.
     """
     images, points, _ = queries_ind.shape
     points_local = observations.points_local(inverse_depth_in)
     usable = (inverse_depth_in > 0) & points_local.isfinite().all(dim=-1)
-    keys = torch.empty(images * points, queries_ind.shape[2]).to(queries_ind)
-    places = torch.empty(images * points, 3).to(points_local)
-    origin = torch.empty(images * points, dtype=torch.long)
-    count = 0
+    before = 0 if known is None else len(known[0])
+    keys = torch.empty(before + images * points, queries_ind.shape[2]).to(queries_ind)
+    places = torch.empty(before + images * points, 3).to(points_local)
+    origin = torch.empty(before + images * points, dtype=torch.long)
+    if known is not None:
+        keys[:before], places[:before] = known
+    count = before
     for done, i in enumerate(torch.randperm(images, generator=generator).tolist()):
-        known = _known(observations, queries_ind[i], i, keys[:count], places[:count])
-        new = torch.nonzero(usable[i] & ~known)[:, 0]
+        stood_for = _known(observations, queries_ind[i], i, keys[:count], places[:count])
+        new = torch.nonzero(usable[i] & ~stood_for)[:, 0]
         end = count + len(new)
         keys[count:end], places[count:end] = queries_ind[i, new], points_local[i, new]
         origin[count:end] = i * points + new.cpu()
         count = end
         on_progress(done + 1)
-    order = torch.randperm(count, generator=generator)[:most]
-    source = origin[:count][order]
+    order = before + torch.randperm(count - before, generator=generator)[:most]
+    source = origin[order]
     depth = 1.0 / inverse_depth_in.flatten()[source.to(inverse_depth_in.device)]
-    return Landmarks(keys[:count][order], places[:count][order], depth, source // points)
+    return Landmarks(keys[order.to(keys.device)], places[order.to(places.device)], depth,
+                     source // points)
 
 
 def _known(observations: Observations, queries_nd: Tensor, image: int, keys_md: Tensor,
