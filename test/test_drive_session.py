@@ -33,7 +33,7 @@ def scene(tmp_path: Path) -> Path:
     for name in ('000', '001'):
         Image.new('RGB', (32, 24), (128, 128, 128)).save(folder / 'rgb' / f'{name}.png')
         np.savetxt(folder / 'poses' / f'{name}.txt', np.eye(4))
-    np.savetxt(folder / 'K.txt', np.diag([30.0, 30.0, 1.0]))
+    np.savetxt(folder / 'K.txt', [[30.0, 0.0, 15.5], [0.0, 30.0, 11.5], [0.0, 0.0, 1.0]])
     (folder / 'splits' / 'standard.txt').write_text('001\n')
     return folder
 

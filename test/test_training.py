@@ -93,7 +93,7 @@ def test_a_run_folder_holds_model_result_and_configuration(trained, scene):
     assert result['model_bytes'] == (run_dir / 'model.pt').stat().st_size
     assert not list(run_dir.glob('*.partial'))
     steps, seconds, _, errors_px = zip(*result['history']['mapping'], strict=True)
-    assert list(steps) == [100, 200, 300, 400, 500, 600]
+    assert list(steps) == [100, 200, 300, 400]
     assert list(seconds) == sorted(seconds) and seconds[-1] < result['training_seconds']
     assert errors_px[-1] < 0.3 * errors_px[0]
 
@@ -170,7 +170,7 @@ def kabsch_pose_loss(localizer: Localizer, images: PosedImages) -> float:
 def test_alignment_from_a_mapped_head_lowers_the_pose_loss(mapped):
     localizer, images = mapped
     before = kabsch_pose_loss(localizer, images)
-    state = run_alignment(localizer, images, iterations=120, batch_images=4)
+    state = run_alignment(localizer, images, iterations=50, batch_images=4)
     after = kabsch_pose_loss(localizer, images)
-    assert state.iteration == 120
+    assert state.iteration == 50
     assert after < 0.9 * before

@@ -29,7 +29,7 @@ WIDTH, BLOCKS, ANCHORS = 128, 2, 32
 SETTINGS: dict[str, Any] = {
     'input_width': 160, 'device': 'cpu', 'precision': 'float32',
     'head': {'width': WIDTH, 'blocks': BLOCKS, 'anchors': ANCHORS},
-    'mapping': {'iterations': 600, 'max_seconds': 0, 'views_per_image': 4,
+    'mapping': {'iterations': 400, 'max_seconds': 0, 'views_per_image': 4,
                 'points_per_view': 300, 'batch_points': 512}}
 # Less than a second of training.
 BRIEF = ('mapping.views_per_image=1', 'mapping.points_per_view=50', 'head.width=16',
