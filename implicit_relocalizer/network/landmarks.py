@@ -8,12 +8,13 @@ A feature, projected to the directions that tell landmarks apart, meets the land
 softmax over the most similar ones and one outlier class says how much each of them counts.
 """
 
-from typing import Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.heads import LOG_ERROR_MAX, LOG_ERROR_MIN, CloudHead
+from implicit_relocalizer.network.landmark_cells import arrange_in_cells, search_cells
 
 GROUP = 16
 CHUNK = 1024
@@ -28,6 +29,10 @@ class LandmarkHead(CloudHead):
         key_size: Numbers per landmark key.
         count: Landmarks; a multiple of `GROUP` (see `padded_count`).
         nominal_depth_m: Median distance of the landmarks from the cameras that saw them.
+        cells: Of the search on a CPU (see `landmark_cells`); 1 searches all landmarks.
+
+    Raises:
+        ValueError: no landmarks, or a group that is not full.
     """
 
     feature_mean_c: Tensor
@@ -35,14 +40,18 @@ class LandmarkHead(CloudHead):
     keys_md: Tensor
     points_m3: Tensor
     log_depth_m: Tensor
+    centres_cd: Tensor
+    starts_c: Tensor
     key_scale: Tensor
     similarity_scale: Tensor
     outlier_similarity: Tensor
     error_of_mass: Tensor
 
     def __init__(self, channels: int, key_size: int, count: int,
-                 nominal_depth_m: float = 2.5) -> None:
+                 nominal_depth_m: float = 2.5, cells: int = 1) -> None:
         super().__init__()
+        if count <= 0 or count % GROUP != 0:
+            raise ValueError(f'{count} landmarks; the head needs a multiple of {GROUP}')
         self.nominal_depth_m = float(nominal_depth_m)
         self.candidates = min(CANDIDATES, count)
         self.group, self.chunk = GROUP, CHUNK
@@ -52,6 +61,8 @@ class LandmarkHead(CloudHead):
         self.register_buffer('projection_cd', torch.zeros(channels, key_size))
         self.register_buffer('keys_md', torch.zeros(count, key_size, dtype=torch.int8))
         self.register_buffer('key_scale', torch.tensor(1.0 / 127.0))
+        self.register_buffer('centres_cd', torch.zeros(cells, key_size))
+        self.register_buffer('starts_c', torch.zeros(cells + 1, dtype=torch.long))
         self.register_buffer('points_m3', torch.zeros(count, 3))
         self.register_buffer('log_depth_m', torch.zeros(count, dtype=torch.float16))
         self.register_buffer('similarity_scale', torch.tensor(20.0))
@@ -81,14 +92,37 @@ class LandmarkHead(CloudHead):
     def most_similar(self, queries_nd: Tensor) -> Tuple[Tensor, Tensor]:
         """Cosines and indices of the most similar landmarks of each query: (N, candidates).
 
-        Exact for the best one. Groups of neighbouring rows stand for their best member first, so
-        that the many similarities need no sorting.
+        On a CPU only the likeliest cells are searched, where there are any. Otherwise groups of
+        neighbouring rows stand for their best member first, so that the many
+        similarities need no sorting. Nothing is lost: if a landmark is among the k best, its
+        group is among the k best groups.
         """
+        if self.centres_cd.shape[0] > 1 and not queries_nd.is_cuda:
+            starts: List[int] = self.starts_c.tolist()
+            products, rows = search_cells(queries_nd, self.keys_md, self.centres_cd, starts,
+                                          self.candidates)
+            return products * self.key_scale, rows
+        return self._search_all(queries_nd)
+
+    def arrange(self, generator: torch.Generator) -> Tensor:
+        """Put the landmarks cell by cell: (count,) which row each of them was in before."""
+        cells = self.centres_cd.shape[0]
+        if cells == 1:
+            return torch.arange(self.keys_md.shape[0], device=self.keys_md.device)
+        order, centres, starts = arrange_in_cells(
+            self.keys_md.float() * self.key_scale, cells, generator)
+        for buffer in (self.keys_md, self.points_m3, self.log_depth_m):
+            buffer.copy_(buffer[order].clone())
+        self.centres_cd.copy_(centres)
+        self.starts_c.copy_(starts)
+        return order
+
+    def _search_all(self, queries_nd: Tensor) -> Tuple[Tensor, Tensor]:
         best = []
         for first in range(0, self.keys_md.shape[0], self.chunk):
             keys = self.keys_md[first:first + self.chunk].to(queries_nd.dtype)
             similarity = torch.matmul(keys, queries_nd.t())
-            best.append(similarity.reshape(-1, self.group, queries_nd.shape[0]).amax(1))
+            best.append(similarity.unflatten(0, [-1, self.group]).amax(1))
         by_group = torch.cat(best, dim=0).t().contiguous()
         groups = by_group.topk(min(self.candidates, by_group.shape[1]), dim=1)[1]
         member = torch.arange(self.group, device=groups.device)

@@ -8,14 +8,17 @@ import logging
 from functools import partial
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from implicit_relocalizer.data.images import PosedImages
 from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.landmark_cells import cell_count
 from implicit_relocalizer.network.landmarks import LandmarkHead, padded_count
 from implicit_relocalizer.training.configuration import ConfigurationError, LandmarkConfig
 from implicit_relocalizer.training.landmarks.calibration import calibrate
 from implicit_relocalizer.training.landmarks.depths import (
+    SURE_VOTES,
     Depths,
     fill_in,
     matched_differences,
@@ -38,6 +41,8 @@ DIFFERENCES_FOR_STATISTICS = 60_000
 LEAST_DIFFERENCES = 2000
 DEPTH_ROUNDS = 3
 DEPTH_CHANGE = 1.6
+# Of the keypoints. Unrelated poses reach 0.15 %, images far apart (every 8th of two_rooms) 1.5 %.
+LEAST_AGREEMENT = 0.005
 
 
 def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple[int, int],
@@ -68,7 +73,7 @@ def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple
                                partial(_advance, bar))
     projection, depths, depth_m = _triangulate(observations, nominal_depth_m, config, generator,
                                                show_progress)
-    queries = projection(observations.features_inc)
+    queries = _queries(projection, observations)
     inverse_depth = fill_in(depths, observations.pixels_in2)
     with _progress('selecting', len(images), show_progress) as bar:
         landmarks = select_landmarks(observations, queries, inverse_depth, config.most, generator,
@@ -77,8 +82,8 @@ def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple
                 queries.shape[0] * queries.shape[1], depth_m)
     head = _assemble(encoder.channels, projection, landmarks, observations, nominal_focal_px,
                      depth_m).to(device)
-    image_of_landmark = landmarks.image_m[_padding(len(landmarks))]
-    calibrate(head, observations, image_of_landmark)
+    order = head.arrange(generator).cpu()
+    calibrate(head, observations, landmarks.image_m[_padding(len(landmarks))][order])
     return head
 
 
@@ -93,7 +98,7 @@ def _triangulate(observations: Observations, nominal_depth_m: float, config: Lan
     flat = observations.features_inc.flatten(0, 1)
     sample = flat[::max(1, len(flat) // FEATURES_FOR_STATISTICS)]
     projection = principal_projection(sample, config.key_size)
-    queries = projection(observations.features_inc)
+    queries = _queries(projection, observations)
     count = len(observations.K_i33)
     for _ in range(DEPTH_ROUNDS):
         partners = overlapping_views(observations.R_world_camera_i33,
@@ -105,14 +110,16 @@ def _triangulate(observations: Observations, nominal_depth_m: float, config: Lan
         depths = vote(matches)
         agreed = depths.inverse_depth_in[depths.votes_in >= 2]
         if len(agreed) == 0:
-            raise ConfigurationError(
-                'no two training images agree on the depth of anything; check their poses and '
-                'intrinsics with `implicit-relocalizer inspect`')
+            raise _disagreement(0.0)
         found_m = float(1.0 / agreed.median())
         close = max(found_m / nominal_depth_m, nominal_depth_m / found_m) < DEPTH_CHANGE
         nominal_depth_m = found_m
         if close:
             break
+    sure_votes = min(SURE_VOTES, partners.shape[1])
+    share = float((depths.votes_in >= sure_votes).float().mean())
+    if share < LEAST_AGREEMENT:
+        raise _disagreement(share)
     differences = matched_differences(observations, partners, matches, depths,
                                       DIFFERENCES_FOR_STATISTICS, generator)
     if len(differences) >= LEAST_DIFFERENCES:
@@ -122,11 +129,24 @@ def _triangulate(observations: Observations, nominal_depth_m: float, config: Lan
     return projection, depths, nominal_depth_m
 
 
+def _disagreement(share: float) -> ConfigurationError:
+    return ConfigurationError(
+        f'the training images agree on the depth of {100.0 * share:.1f} % of their keypoints, as '
+        'if their poses had nothing to do with them; check poses and intrinsics with '
+        '`implicit-relocalizer inspect`, and that the camera moved and did not only turn')
+
+
+def _queries(projection: Projection, observations: Observations) -> Tensor:
+    """Keys (I, N, d) of all keypoints, image by image: their features do not fit in float32."""
+    return torch.stack([projection(features_nc) for features_nc in observations.features_inc])
+
+
 def _assemble(channels: int, projection: Projection, landmarks: Landmarks,
               observations: Observations, nominal_focal_px: float,
               nominal_depth_m: float) -> LandmarkHead:
     rows = _padding(len(landmarks))
-    head = LandmarkHead(channels, projection.matrix_cd.shape[1], len(rows), nominal_depth_m)
+    head = LandmarkHead(channels, projection.matrix_cd.shape[1], len(rows), nominal_depth_m,
+                        cell_count(len(rows)))
     keys = landmarks.keys_md[rows].cpu()
     scale = float(keys.abs().max()) / 127.0
     head.key_scale.fill_(scale)
@@ -139,7 +159,7 @@ def _assemble(channels: int, projection: Projection, landmarks: Landmarks,
     return head
 
 
-def _padding(count: int) -> torch.Tensor:
+def _padding(count: int) -> Tensor:
     """Rows that fill the last group by repeating the first landmarks."""
     return torch.arange(padded_count(count)) % count
 

@@ -20,6 +20,7 @@ from implicit_relocalizer.training.landmarks.observations import Observations
 LINE_DISTANCE_PX = 1.5
 LEAST_SIMILARITY = 0.5
 NEAREST, FARTHEST = 0.12, 20.0
+LEAST_DEPTH_RATIO = 0.02
 SURE_VOTES = 3
 NEIGHBOURS = 8
 
@@ -47,7 +48,7 @@ class Depths:
 
     Attributes:
         inverse_depth_in: 1/m; 0 where no view has a partner.
-        votes_in: Number of views that agree, itself included.
+        votes_in: Number of partner views that agree on it.
         agrees_inp: Which partners these are.
     """
 
@@ -70,44 +71,62 @@ def search_lines(observations: Observations, queries_ind: Tensor, partners_ip: T
     """
     columns = []
     for a in range(len(partners_ip)):
-        found = [_search_view(observations, queries_ind, a, int(b), nominal_depth_m)
-                 for b in partners_ip[a]]
-        columns.append([torch.stack(column, dim=-1) for column in zip(*found, strict=True)])
+        columns.append(_search_views(observations, queries_ind, a, partners_ip[a],
+                                     nominal_depth_m))
         on_progress(a + 1)
     return Matches(*(torch.stack(column) for column in zip(*columns, strict=True)))
 
 
-def _search_view(observations: Observations, queries_ind: Tensor, a: int, b: int,
-                 nominal_depth_m: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Partner, inverse depth, deviation and similarity of view a's keypoints in view b."""
-    limit_px = LINE_DISTANCE_PX * observations.pixel_scale
+def _search_views(observations: Observations, queries_ind: Tensor, a: int, b_p: Tensor,
+                  nominal_depth_m: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Partner, inverse depth, deviation and similarity (N, P) of view a's keypoints in views b."""
+    scale = observations.pixel_scale
     K, R, t = (observations.K_i33, observations.R_world_camera_i33,
                observations.t_local_camera_i3)
-    pixels_a, pixels_b = observations.pixels_in2[a], observations.pixels_in2[b]
+    pixels_a, pixels_pm2 = observations.pixels_in2[a], observations.pixels_in2[b_p]
     homogeneous = torch.cat([pixels_a, torch.ones_like(pixels_a[:, :1])], dim=1)
     # the projection in b of the point at inverse depth w is far + w * near, homogeneous
-    far_n3 = homogeneous @ torch.linalg.inv(K[a]).T @ R[a].T @ R[b] @ K[b].T
-    near_3 = (t[a] - t[b]) @ R[b] @ K[b].T
-    # w (near_xy - u near_z) = -(far_xy - u far_z) for the partner's pixel u
-    along_m2 = near_3[:2] - pixels_b * near_3[2]
-    length2_m = along_m2.square().sum(dim=1).clamp(min=1e-12)
-    dot_m3 = torch.cat([along_m2, -(pixels_b * along_m2).sum(1, keepdim=True)], dim=1)
-    across_m2 = torch.stack([along_m2[:, 1], -along_m2[:, 0]], dim=1)
-    cross_m3 = torch.cat([across_m2, -(pixels_b * across_m2).sum(1, keepdim=True)], dim=1)
-    inverse_depth = -(far_n3 @ dot_m3.T) / length2_m
-    depth_in_b = far_n3[:, 2:] + inverse_depth * near_3[2]
-    distance = (far_n3 @ cross_m3.T).abs() / length2_m.sqrt() / depth_in_b.clamp(min=1e-3)
-    possible = ((distance < limit_px) & (depth_in_b > 0.02)
+    to_pixels_p33 = R[b_p] @ K[b_p].transpose(1, 2)
+    far_pn3 = homogeneous @ torch.linalg.inv(K[a]).T @ R[a].T @ to_pixels_p33
+    near_p13 = (t[a] - t[b_p]).unsqueeze(1) @ to_pixels_p33
+    similarity = queries_ind[a] @ queries_ind[b_p].transpose(1, 2)
+    # few pairs look alike: only they are worth any geometry
+    view, row, column = torch.nonzero(similarity > LEAST_SIMILARITY, as_tuple=True)
+    inverse_depth, px_per_unit, distance_px = _on_line(
+        far_pn3[view, row], near_p13[view, 0], pixels_pm2[view, column])
+    possible = ((distance_px < LINE_DISTANCE_PX * scale) & (px_per_unit > 0)
                 & (inverse_depth > 1.0 / (FARTHEST * nominal_depth_m))
                 & (inverse_depth < 1.0 / (NEAREST * nominal_depth_m)))
-    similarity = queries_ind[a] @ queries_ind[b].T - 0.03 / observations.pixel_scale * distance
-    best, partner = torch.where(possible, similarity, similarity.new_tensor(-1.0)).max(dim=1)
-    row = partner.unsqueeze(1)
-    px_per_unit = length2_m[partner].sqrt() / depth_in_b.gather(1, row)[:, 0].clamp(min=0.02)
+    pair = view[possible], row[possible], column[possible]
+    score = torch.full_like(similarity, -1.0)
+    score[pair] = similarity[pair] - 0.03 / scale * distance_px[possible]
+    best, partner = score.max(dim=2)
     good = best > LEAST_SIMILARITY
-    deviation = observations.pixel_scale / px_per_unit.clamp(min=1e-6)
-    return (partner, torch.where(good, inverse_depth.gather(1, row)[:, 0], 0.0),
-            torch.where(good, deviation, deviation.new_tensor(1e3)), torch.where(good, best, 0.0))
+    chosen_pn2 = pixels_pm2.gather(1, partner.unsqueeze(-1).expand(-1, -1, 2))
+    inverse_depth, px_per_unit, _ = _on_line(far_pn3, near_p13, chosen_pn2)
+    deviation = scale / px_per_unit.clamp(min=1e-6)
+    return (partner.T, torch.where(good, inverse_depth, 0.0).T,
+            torch.where(good, deviation, deviation.new_tensor(1e3)).T,
+            torch.where(good, best, 0.0).T)
+
+
+def _on_line(far: Tensor, near: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a keypoint's line, far + w * near (..., 3), passes nearest to a pixel (..., 2).
+
+    Returns:
+        The inverse depth w there, by how many pixels the line moves on per unit of it (0 where
+        the point would lie behind the camera), and the distance in pixels.
+    """
+    # w (near_xy - u near_z) = -(far_xy - u far_z) for the pixel u
+    along = near[..., :2] - pixels * near[..., 2:]
+    rest = far[..., :2] - pixels * far[..., 2:]
+    length = along.square().sum(dim=-1).clamp(min=1e-12).sqrt()
+    inverse_depth = -(rest * along).sum(dim=-1) / length.square()
+    across = (rest[..., 0] * along[..., 1] - rest[..., 1] * along[..., 0]) / length
+    depth_ratio = far[..., 2] + inverse_depth * near[..., 2]  # in the one view and the other
+    in_front = depth_ratio > LEAST_DEPTH_RATIO
+    depth_ratio = depth_ratio.clamp(min=LEAST_DEPTH_RATIO)
+    return inverse_depth, in_front * length / depth_ratio, across.abs() / depth_ratio
 
 
 def vote(matches: Matches) -> Depths:
@@ -134,8 +153,9 @@ def vote(matches: Matches) -> Depths:
 def fill_in(depths: Depths, pixels_in2: Tensor) -> Tensor:
     """Inverse depth of every keypoint: its own where views agree, else its neighbours' median.
 
-    Three agreeing views are believed; two if they do not contradict the neighbours by more than a
-    quarter. Images without any agreement give 0.
+    Three agreeing partners are believed; two if they do not contradict the neighbours by more than
+    a quarter. Images in which only a handful of keypoints have any partner keep what they have: 0
+    for the others.
     """
     images = []
     for w, votes, pixels in zip(depths.inverse_depth_in, depths.votes_in, pixels_in2, strict=True):
@@ -145,7 +165,9 @@ def fill_in(depths: Depths, pixels_in2: Tensor) -> Tensor:
         if int(sure.sum()) <= NEIGHBOURS:
             images.append(w)
             continue
-        distance = torch.cdist(pixels, pixels[sure])
+        # the faster way by products is off by tenths of a pixel: a keypoint would neighbour itself
+        distance = torch.cdist(pixels, pixels[sure],
+                               compute_mode='donot_use_mm_for_euclid_dist')
         distance = torch.where(distance < 1e-3, distance.new_tensor(1e6), distance)
         near, index = distance.topk(NEIGHBOURS, dim=1, largest=False)
         weight = votes[sure][index] / (near + 3.0) ** 2
