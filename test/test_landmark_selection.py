@@ -121,3 +121,13 @@ def test_a_low_mass_means_a_larger_expected_error(stars):
     _, _, log_error = head(observations.features_inc[7])
     assert log_error[strange].median() > log_error[~strange].median() + 1.0
     assert log_error[~strange].median() < math.log(3.0)
+
+
+def test_equal_masses_still_give_an_error_curve(stars):
+    """Nothing is like any landmark: the curve is the mean error."""
+    head = LandmarkHead(KEY_SIZE, KEY_SIZE, 16)
+    head.points_m3.fill_(3.0)
+    calibrate(head, stars.observations, torch.zeros(16, dtype=torch.long))
+    assert head.error_of_mass.isfinite().all()
+    _, _, log_error = head(stars.observations.features_inc[0])
+    assert log_error.isfinite().all() and log_error.min() > math.log(20.0)

@@ -81,7 +81,8 @@ def _reprojection_px(points_local_n3: Tensor, observations: Observations, image:
 
 def _fit_error_curve(head: LandmarkHead, mass_n: Tensor, error_px_n: Tensor) -> None:
     """Least squares of log error against mass, errors between half a pixel and 100 px."""
-    log_error = error_px_n.clamp(0.5, MAX_ERROR_PX).log()
-    columns = torch.stack([torch.ones_like(mass_n), mass_n], dim=1).double()
-    solution = torch.linalg.lstsq(columns, log_error.double().unsqueeze(1)).solution[:, 0]
+    log_error = error_px_n.clamp(0.5, MAX_ERROR_PX).log().double().cpu()
+    columns = torch.stack([torch.ones_like(mass_n), mass_n], dim=1).double().cpu()
+    # on a GPU there is no solution where all masses are the same
+    solution = torch.linalg.lstsq(columns, log_error.unsqueeze(1)).solution[:, 0]
     head.error_of_mass.copy_(solution.to(head.error_of_mass))
