@@ -63,7 +63,8 @@ def restore_model(path: Path) -> RestoredModel:
     if config.landmarks.most > 0:
         count, key_size = state['head.keys_md'].shape
         localizer.head = LandmarkHead(encoder.channels, key_size, count,
-                                      module.head.nominal_depth_m)
+                                      module.head.nominal_depth_m,
+                                      len(state['head.centres_cd']))
     try:
         localizer.load_state_dict(state)
     except RuntimeError as error:

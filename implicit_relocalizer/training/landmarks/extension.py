@@ -18,6 +18,7 @@ from torch import Tensor
 from implicit_relocalizer.data.images import PosedImages
 from implicit_relocalizer.geometry.hypotheses import reprojection_errors
 from implicit_relocalizer.geometry.orientation import orientation_at_position
+from implicit_relocalizer.network.landmark_cells import cell_count
 from implicit_relocalizer.network.landmarks import LandmarkHead, padded_count
 from implicit_relocalizer.network.localizer import Localizer, error_weights
 from implicit_relocalizer.training.configuration import LandmarkConfig
@@ -197,15 +198,14 @@ def _joined(head: LandmarkHead, added: Landmarks, observations: Observations,
     quantised = (added.keys_md / head.key_scale).round().clamp(-127, 127).to(torch.int8)
     keys = torch.cat([head.keys_md, quantised])
     points = torch.cat([head.points_m3, added.points_local_m3])
-    # groups of neighbouring rows are searched together: alike landmarks should not share one
-    rows = torch.randperm(len(points), generator=generator)
-    rows = rows[torch.arange(padded_count(len(rows))) % len(rows)].to(points.device)
+    rows = (torch.arange(padded_count(len(points))) % len(points)).to(points.device)
     larger = LandmarkHead(head.feature_mean_c.shape[0], keys.shape[1], len(rows),
-                          head.nominal_depth_m).to(points.device)
+                          head.nominal_depth_m, cell_count(len(rows))).to(points.device)
     for name, value in (('keys_md', keys[rows]), ('points_m3', points[rows]),
                         ('log_depth_m', log_depth[rows])):
         getattr(larger, name).copy_(value)
     for name in ('feature_mean_c', 'projection_cd', 'key_scale', 'similarity_scale',
                  'outlier_similarity', 'error_of_mass'):
         getattr(larger, name).copy_(getattr(head, name))
+    larger.arrange(generator)
     return larger.eval()
