@@ -46,7 +46,7 @@ setup(
             'ros-kilted-sensor-msgs', 'opencv-python-headless>=4.6', 'rosbags>=0.11',
             'rosbags-image>=0.10'],
         'demo': ['pyvista>=0.43'],
-        'test': ['mypy>=1.8', 'pytest>=7.4', 'roma>=1.5', 'ruff>=0.5',
+        'test': ['mypy>=1.8', 'pytest>=7.4', 'pytest-xdist>=3.5', 'roma>=1.5', 'ruff>=0.5',
                  'types-PyYAML', 'types-psutil', 'types-tqdm'],
     },
     entry_points={

@@ -25,6 +25,8 @@ SHARED_DATA = ROOT.parent / 'shared' / 'data'
 # Before any test imports torch: waiting threads that spin starve each other on a busy machine
 # (the package itself sets this, but a test may import torch first).
 os.environ.setdefault('OMP_WAIT_POLICY', 'PASSIVE')
+if 'PYTEST_XDIST_WORKER' in os.environ:  # the workers share the cores among them
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
 # Read by the middleware when a context starts, in this process and in those it starts.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 

@@ -28,8 +28,13 @@ SUMMARY = {
     'checks', 'passed'}
 
 
+# Images a second: a machine that others keep busy, too, answers each before the next.
+RATE_HZ = 2.0
+
+
 def run_demo(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, '-m', 'implicit_relocalizer.demo', *arguments],
+    return subprocess.run([sys.executable, '-m', 'implicit_relocalizer.demo', *arguments,
+                           '--rate', str(RATE_HZ)],
                           capture_output=True, text=True, timeout=500, check=False)
 
 
@@ -56,8 +61,8 @@ def test_it_passes_and_says_what_it_measured(demo, result):
         '5cm_5deg', '10cm_5deg', '25cm_2deg', '25cm_5deg', '50cm_5deg'}
     assert 0.0 < result['median_translation_m'] <= result['p90_translation_m']
     # Learned, not guessed: the room is 5 m wide and has all directions.
-    assert result['train_median_translation_m'] < 0.5
-    assert result['train_median_rotation_deg'] < 10.0
+    assert result['train_median_translation_m'] < 0.05
+    assert result['train_median_rotation_deg'] < 1.0
     assert 0.0 < result['latency_ms']['median'] <= result['latency_ms']['p95']
     assert result['training_seconds'] > 1.0
     assert all(result['versions'][name] for name in ('python', 'torch', 'rclpy', 'numpy'))
@@ -94,7 +99,7 @@ def test_the_bag_holds_the_drive_and_an_answer_to_each_stamp(demo, result):
     assert set(answered) <= set(sent)
     assert sorted(stamps['/tf']) == sorted(answered)
     period_ms = (max(sent) - min(sent)) / 1e6 / (len(sent) - 1)
-    assert period_ms == pytest.approx(100.0, abs=20.0)
+    assert period_ms == pytest.approx(1000.0 / RATE_HZ, rel=0.2)
 
 
 def test_a_model_of_another_place_fails_and_the_figure_is_named(demo, result, tmp_path):

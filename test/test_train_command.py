@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import sys
+import time
 
 import pytest
 import yaml
@@ -92,6 +93,7 @@ def test_steps_that_a_kill_took_back_are_not_shown_twice(tmp_path):
     with StageLog(tmp_path, 'mapping', 1) as log:
         for step in (100, 200, 300, 400):
             log.add(step, {'loss': 1.0})
+    time.sleep(1.1)  # TensorBoard reads files in the order of the second they were begun in
     with StageLog(tmp_path, 'mapping', 251) as log:  # resumed from a checkpoint at step 250
         for step in (300, 400, 500):
             log.add(step, {'loss': 2.0})

@@ -100,9 +100,9 @@ def check_quick_accuracy(drive: DriveResult) -> list[Check]:
     summary = drive.summarize()
     return [
         Check('median_translation_m', 'median position error [m], quick',
-              summary.median_translation_m, 'at most', 1.5),
+              summary.median_translation_m, 'at most', 0.25),
         Check('median_rotation_deg', 'median rotation error [°], quick',
-              summary.median_rotation_deg, 'at most', 30.0)]
+              summary.median_rotation_deg, 'at most', 5.0)]
 
 
 def check_costs(model_bytes: int, training_s: float | None, demo_s: float,
