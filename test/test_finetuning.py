@@ -83,7 +83,7 @@ def with_other_rotations(scene: Scene) -> Scene:
 
 
 def test_positions_alone_improve_position_and_orientation(model, parts, tmp_path):
-    result = finetune(model, parts[1], tmp_path / 'out.pt', 'iterations=100',
+    result = finetune(model, parts[1], tmp_path / 'out.pt', 'iterations=60',
                       'views_per_image=2', 'points_per_view=300', 'rounds=10',
                       known_frames=parts[0].split('train'), evaluate=measure_accuracy)
     for part in ('train', 'test'):
