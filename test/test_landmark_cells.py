@@ -1,0 +1,81 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""The search in cells finds what the search of everything finds."""
+
+import pytest
+import torch
+
+from implicit_relocalizer.network.landmark_cells import (
+    PROBES,
+    arrange_in_cells,
+    cell_count,
+    search_cells,
+)
+from implicit_relocalizer.network.landmarks import LandmarkHead
+
+COUNT, SIZE, CELLS = 9600, 16, 24
+
+
+def unit(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.nn.functional.normalize(torch.randn(count, SIZE, generator=generator), dim=1)
+
+
+def arranged_head(cells: int) -> LandmarkHead:
+    """Landmark number n lies at (n, 0, 0)."""
+    head = LandmarkHead(SIZE, SIZE, COUNT, cells=cells)
+    keys = unit(COUNT, 0)
+    head.key_scale.fill_(float(keys.abs().max()) / 127)
+    head.keys_md.copy_((keys / head.key_scale).round().to(torch.int8))
+    head.points_m3[:, 0] = torch.arange(COUNT).float()
+    head.log_depth_m.fill_(-3.0)
+    head.projection_cd.copy_(torch.eye(SIZE))
+    head.arrange(torch.Generator().manual_seed(0))
+    return head.eval()
+
+
+def test_searching_every_cell_is_searching_everything():
+    keys = (unit(COUNT, 0) * 300).round().clamp(-127, 127).to(torch.int8)
+    order, centres, starts = arrange_in_cells(keys.float(), CELLS,
+                                              torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(COUNT))
+    assert starts[0] == 0 and starts[-1] == COUNT and (starts.diff() >= 0).all()
+    queries = unit(50, 1)
+    products, rows = search_cells(queries, keys[order], centres, starts.tolist(), 16,
+                                  probes=CELLS, per_cell=16)
+    expected, expected_rows = (queries @ keys[order].float().T).topk(16, dim=1)
+    torch.testing.assert_close(products, expected)
+    assert (rows == expected_rows).float().mean() > 0.99, 'but for equal products'
+
+
+def test_arranging_moves_keys_and_points_together():
+    plain, arranged = arranged_head(1), arranged_head(CELLS)
+    moved = arranged.points_m3[:, 0].long()
+    assert not torch.equal(moved, torch.arange(COUNT))
+    assert torch.equal(arranged.keys_md, plain.keys_md[moved])
+
+
+def test_queries_near_a_landmark_find_it():
+    head = arranged_head(CELLS)
+    asked = torch.arange(0, COUNT, 97)
+    queries = torch.nn.functional.normalize(unit(COUNT, 0)[asked] + 0.3 * unit(len(asked), 5),
+                                            dim=1)
+    similarity, rows = head.most_similar(queries)
+    found = head.points_m3[rows[:, 0], 0].long()
+    assert (found == asked).float().mean() > 0.97
+    assert (similarity[:, :-1] >= similarity[:, 1:]).all()
+    exact = arranged_head(1).most_similar(queries)[0]
+    assert (similarity[:, 0] <= exact[:, 0] + 1e-5).all()
+
+
+def test_a_scripted_head_searches_as_the_eager_one():
+    head = arranged_head(CELLS)
+    for eager, scripted in zip(head(unit(40, 3)), torch.jit.script(head)(unit(40, 3)),
+                               strict=True):
+        torch.testing.assert_close(scripted, eager)
+
+
+@pytest.mark.parametrize(('landmarks', 'cells'), [(16, 1), (400 * 2 * PROBES, 1), (56000, 128),
+                                                  (9600, 24)])
+def test_few_landmarks_need_no_cells(landmarks, cells):
+    assert cell_count(landmarks) == cells
