@@ -149,7 +149,10 @@ def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tens
     here = flat.gather(1, y * width + x)
     left, right = flat.gather(1, y * width + x - 1), flat.gather(1, y * width + x + 1)
     above, below = flat.gather(1, (y - 1) * width + x), flat.gather(1, (y + 1) * width + x)
-    neighbours = nn.functional.max_pool2d(response_bhw.unsqueeze(1), 3, stride=1, padding=1)
+    # by slices: a max pool of 3 x 3 took 4 ms an image
+    p = nn.functional.pad(response_bhw, (1, 1, 1, 1), value=-1.0)
+    p = torch.maximum(torch.maximum(p[:, :, :-2], p[:, :, 2:]), p[:, :, 1:-1])
+    neighbours = torch.maximum(torch.maximum(p[:, :-2], p[:, 2:]), p[:, 1:-1])
     is_maximum = here >= neighbours.reshape(batch, -1).gather(1, y * width + x)
     dx = _vertex(left, here, right) * is_maximum
     dy = _vertex(above, here, below) * is_maximum
@@ -166,3 +169,9 @@ def at_keypoints(encoder: Encoder) -> Encoder:
     if isinstance(encoder, GradientDescriptor):
         return KeypointDescriptor(encoder.spacings_px)
     return KeypointSampler(encoder)
+
+
+def look_up(encoder: Encoder, points_per_image: int) -> None:
+    """Set how many keypoints of an image an encoder gives; one on a grid gives all its cells."""
+    if isinstance(encoder, (KeypointDescriptor, KeypointSampler)):
+        encoder.points_per_image = points_per_image

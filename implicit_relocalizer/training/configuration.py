@@ -58,11 +58,13 @@ class LandmarkConfig:
         most: Landmarks at most; 78 bytes of the model file each. 0 keeps the point head.
         key_size: Numbers of a landmark's key.
         partner_views: Views searched for each keypoint when depths are found.
+        points_asked: Keypoints of an image that the model looks up, of the 500 it learns from.
     """
 
     most: int = 0
     key_size: int = 64
     partner_views: int = 12
+    points_asked: int = 300
 
 
 @dataclass(frozen=True)

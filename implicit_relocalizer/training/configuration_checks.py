@@ -12,7 +12,7 @@ from implicit_relocalizer.training.configuration import ConfigurationError, Trai
 
 _POSITIVE = {
     'head': ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'),
-    'landmarks': ('key_size', 'partner_views'),
+    'landmarks': ('key_size', 'partner_views', 'points_asked'),
     'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',
                 'clamp_end_px'),
     'alignment': ('batch_images', 'clamp_px'),

@@ -20,6 +20,7 @@ from tqdm import tqdm
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
 from implicit_relocalizer.network.heads import PointHead
+from implicit_relocalizer.network.keypoints import look_up
 from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
@@ -108,6 +109,7 @@ def _extend(restored: RestoredModel, images: PosedImages, labels: Labels, device
         images = forget_rotations(images)
     extension = extend_landmarks(restored.localizer.eval(), images, labels == 'pose',
                                  restored.config.landmarks, device, seed)
+    look_up(restored.localizer.encoder, restored.config.landmarks.points_asked)
     return {'settings': dataclasses.asdict(restored.config.landmarks),
             'iterations': extension.rounds, 'history': [],
             'extension': dataclasses.asdict(extension)}

@@ -9,7 +9,7 @@ from torch import Tensor
 from implicit_relocalizer.data.images import PosedImages, load_posed_images
 from implicit_relocalizer.network.encoders import Encoder, build_encoder
 from implicit_relocalizer.network.heads import PointHead
-from implicit_relocalizer.network.keypoints import at_keypoints
+from implicit_relocalizer.network.keypoints import at_keypoints, look_up
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.regressor import PoseRegressor
 from implicit_relocalizer.training.anchors import spread_anchors
@@ -55,3 +55,4 @@ def learn_landmarks(job: Job, images: PosedImages, localizer: Localizer,
     localizer.head = build_landmark_head(
         images, localizer.encoder, job.input_size, localizer.nominal_focal_px,
         config.head.nominal_depth_m, config.landmarks, job.device, config.seed, show_progress)
+    look_up(localizer.encoder, config.landmarks.points_asked)
