@@ -114,6 +114,7 @@ def test_unknown_keys_and_wrong_types_are_named(load, text, message):
     ('validation_fraction=.nan', r'validation_fraction is nan'),
     ('precision=float16', r"precision is 'float16', must be one of auto, float32, bfloat16"),
     ('device=tpu', r"device is 'tpu', must be one of auto, cpu, cuda"),
+    ('mapping.iterations=0', r'nothing would be learned; set landmarks\.most or'),
     ('augmentation.zoom=0.5', r'augmentation\.zoom is 0\.5, must be >= 1'),
     ('augmentation.tilt_deg=-3', r'augmentation\.tilt_deg is -3'),
 ])

@@ -22,6 +22,7 @@ from implicit_relocalizer.network.model_file import load_model
 from implicit_relocalizer.training.configuration import ConfigurationError, LandmarkConfig
 from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.landmarks.build import build_landmark_head
+from implicit_relocalizer.training.restoring import restore_model
 from implicit_relocalizer.training.trainer import train_scene
 
 
@@ -130,7 +131,8 @@ def test_the_default_configuration_trains_a_model_that_runs_and_repeats(
         scene_dir, repository, tmp_path):
     scene = read_folder_scene(scene_dir)
     config = load_configuration(repository / 'config' / 'train' / 'landmarks.yaml',
-                                ['input_width=160', 'device=cpu', 'landmarks.most=3000'])
+                                ['input_width=160', 'device=cpu', 'landmarks.most=3000',
+                                 'landmarks.points_asked=150'])
     results = [train_scene(scene, config, tmp_path / name, measure_accuracy, show_progress=False)
                for name in ('first', 'second')]
     assert results[0]['test']['median_translation_m'] < 0.05
@@ -142,6 +144,12 @@ def test_the_default_configuration_trains_a_model_that_runs_and_repeats(
     assert any('keys_md' in name for name in first)
     for name, buffer in first.items():
         assert torch.equal(buffer, second[name]), name
+    image = torch.from_numpy(BoxRoom().render(camera_pose((1.9, 1.2, 1.5), 20.0))[0])
+    answer = modules[0](image, torch.from_numpy(K_33))
+    assert len(answer['points_world']) == 150
+    restored = restore_model(tmp_path / 'first' / 'model.pt').localizer.eval()
+    for name, value in restored(image, torch.from_numpy(K_33)).items():
+        torch.testing.assert_close(value, answer[name], rtol=1e-3, atol=1e-4)
     summary = measure_accuracy(modules[0], scene.split('test'))
     for key in ('median_translation_m', 'median_rotation_deg'):
         assert summary[key] == pytest.approx(results[0]['test'][key], rel=0.05, abs=1e-3)

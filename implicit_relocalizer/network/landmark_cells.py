@@ -26,7 +26,8 @@ def cell_count(landmarks: int) -> int:
 
 
 def search_cells(queries_nd: Tensor, keys_md: Tensor, centres_cd: Tensor, starts: List[int],
-                 candidates: int, probes: int = 6, per_cell: int = 8) -> Tuple[Tensor, Tensor]:
+                 candidates: int, probes: int = PROBES, per_cell: int = PER_CELL,
+                 ) -> Tuple[Tensor, Tensor]:
     """Products of queries with the most similar keys of the likeliest cells.
 
     Args:

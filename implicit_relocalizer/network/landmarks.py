@@ -92,10 +92,7 @@ class LandmarkHead(CloudHead):
     def most_similar(self, queries_nd: Tensor) -> Tuple[Tensor, Tensor]:
         """Cosines and indices of the most similar landmarks of each query: (N, candidates).
 
-        On a CPU only the likeliest cells are searched, where there are any. Otherwise groups of
-        neighbouring rows stand for their best member first, so that the many
-        similarities need no sorting. Nothing is lost: if a landmark is among the k best, its
-        group is among the k best groups.
+        On a CPU only the likeliest cells are searched, where there are any; otherwise all.
         """
         if self.centres_cd.shape[0] > 1 and not queries_nd.is_cuda:
             starts: List[int] = self.starts_c.tolist()
@@ -118,6 +115,10 @@ class LandmarkHead(CloudHead):
         return order
 
     def _search_all(self, queries_nd: Tensor) -> Tuple[Tensor, Tensor]:
+        """Exact: groups of rows stand for their best member, so that little needs sorting.
+
+        If a landmark is among the k best, its group is among the k best groups.
+        """
         best = []
         for first in range(0, self.keys_md.shape[0], self.chunk):
             keys = self.keys_md[first:first + self.chunk].to(queries_nd.dtype)

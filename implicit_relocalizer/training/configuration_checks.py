@@ -65,6 +65,10 @@ def check_ranges(config: TrainingConfig, source: str) -> None:
     if regression.dropout >= 1:
         raise ConfigurationError(f'{source}: regression.dropout is {regression.dropout}, must be '
                                  f'< 1')
+    stages = (config.mapping, config.alignment, regression)
+    if config.landmarks.most == 0 and all(stage.iterations == 0 for stage in stages):
+        raise ConfigurationError(f'{source}: nothing would be learned; set landmarks.most or the '
+                                 f'iterations of mapping, alignment or regression above 0')
     if config.landmarks.most > 0 and regression.iterations > 0:
         raise ConfigurationError(f'{source}: a regression has no landmarks; set landmarks.most or '
                                  f'regression.iterations to 0')

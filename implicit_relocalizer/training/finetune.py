@@ -20,7 +20,7 @@ from tqdm import tqdm
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
 from implicit_relocalizer.network.heads import PointHead
-from implicit_relocalizer.network.keypoints import look_up
+from implicit_relocalizer.network.keypoints import POINTS_PER_IMAGE, look_up
 from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
@@ -107,10 +107,14 @@ def _extend(restored: RestoredModel, images: PosedImages, labels: Labels, device
     """Landmarks are not trained further: the new images bring their own."""
     if labels == 'position':
         images = forget_rotations(images)
-    extension = extend_landmarks(restored.localizer.eval(), images, labels == 'pose',
-                                 restored.config.landmarks, device, seed)
-    look_up(restored.localizer.encoder, restored.config.landmarks.points_asked)
-    return {'settings': dataclasses.asdict(restored.config.landmarks),
+    localizer, settings = restored.localizer.eval(), restored.config.landmarks
+    look_up(localizer.encoder, POINTS_PER_IMAGE)  # landmarks are learned from more than is asked
+    extension = extend_landmarks(localizer, images, labels == 'pose', settings, device, seed)
+    look_up(localizer.encoder, settings.points_asked)
+    if extension.trusted == 0:
+        logger.warning('none of the %d images shows what the model knows: it stays as it was. '
+                       'Add images that overlap with those it was trained on', len(images))
+    return {'settings': dataclasses.asdict(settings),
             'iterations': extension.rounds, 'history': [],
             'extension': dataclasses.asdict(extension)}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from implicit_relocalizer.network.encoders import build_encoder
-from implicit_relocalizer.network.keypoints import at_keypoints
+from implicit_relocalizer.network.keypoints import at_keypoints, look_up
 from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelFileError, ModelMetadata, load_model
@@ -56,6 +56,8 @@ def restore_model(path: Path) -> RestoredModel:
     encoder = build_encoder(metadata.encoder)
     if config.encoder.keypoints:
         encoder = at_keypoints(encoder)
+    if config.landmarks.most > 0:
+        look_up(encoder, config.landmarks.points_asked)
     localizer = assemble_localizer(
         encoder, config, anchors,
         (module.input_width, module.input_height), module.nominal_focal_px,

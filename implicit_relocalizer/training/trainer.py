@@ -182,7 +182,9 @@ class _Run:
         job, config = self._job, self._job.config
         if config.landmarks.most > 0:
             assert isinstance(self._network, Localizer)
-            learn_landmarks(job, self._images, self._network, self._show_progress)
+            fewer = halved('landmarks.partner_views', config.landmarks.partner_views)
+            with explain_memory_errors('learning landmarks', [fewer]):
+                learn_landmarks(job, self._images, self._network, self._show_progress)
         training_seconds = self._seconds()
         smaller = halved('input_width', config.input_width, least=64)
         with explain_memory_errors('measuring', [smaller]):

@@ -180,7 +180,9 @@ def _estimate(head: LandmarkHead, observations: Observations, images_a: Tensor,
 def _extended(head: LandmarkHead, observations: Observations, nominal_focal_px: float,
               config: LandmarkConfig, generator: torch.Generator) -> LandmarkHead:
     """The head with the landmarks that these images add to it."""
-    queries = head.project(observations.features_inc.float())
+    # image by image: the features of thousands of images do not fit in float32
+    queries = torch.stack([head.project(features.float())
+                           for features in observations.features_inc])
     partners = overlapping_views(observations.R_world_camera_i33, observations.t_local_camera_i3,
                                  head.nominal_depth_m, config.partner_views)
     depths = vote(search_lines(observations, queries, partners, head.nominal_depth_m))
