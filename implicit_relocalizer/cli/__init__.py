@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from implicit_relocalizer.cli import (
+    doctor,
     encoders,
     evaluate,
     experiment,
@@ -24,7 +25,7 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, evaluate, sift_map, info, synthesize, encoders,
-            experiment, finetune_experiment, tables)
+            experiment, finetune_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
