@@ -1,0 +1,247 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Image messages of every encoding to RGB, with the real message classes and cv_bridge."""
+
+from array import array
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
+pytest.importorskip('cv_bridge', reason='needs cv_bridge (or pip_overlay)')
+
+import cv2
+from cv_bridge import CvBridge
+from rclpy.serialization import deserialize_message, serialize_message
+from sensor_msgs.msg import CompressedImage, Image
+
+from implicit_relocalizer.localization.rejection import NoPoseError, Reason
+from implicit_relocalizer.ros.image_decoding import rgb_from_msg
+
+RGB = np.random.default_rng(4).integers(0, 256, (11, 21, 3), np.uint8)
+ALPHA = np.zeros((11, 21), np.uint8)
+GREY = RGB[..., 0]
+RED, GREEN, BLUE = (220, 30, 60), (30, 200, 40), (20, 60, 210)
+
+
+def image_msg(pixels: np.ndarray, encoding: str, padding: int = 0) -> Image:
+    """A message whose rows are followed by bytes that are no pixels."""
+    rows = np.ascontiguousarray(pixels).reshape(len(pixels), -1).view(np.uint8)
+    padded = np.pad(rows, ((0, 0), (0, padding)), constant_values=77)
+    message = Image(width=pixels.shape[1], height=len(pixels), encoding=encoding,
+                    step=padded.shape[1], data=array('B', padded.tobytes()))
+    return deserialize_message(serialize_message(message), Image)  # as it comes over DDS
+
+
+def compressed_msg(pixels: np.ndarray, image_format: str, extension: str) -> CompressedImage:
+    """What OpenCV makes of pixels in OpenCV's order (grey, BGR or BGRA)."""
+    encoded, data = cv2.imencode(extension, pixels, [cv2.IMWRITE_JPEG_QUALITY, 95])
+    assert encoded
+    message = CompressedImage(format=image_format, data=array('B', data.tobytes()))
+    return deserialize_message(serialize_message(message), CompressedImage)
+
+
+def mosaic(colour, red_at: tuple[int, int], dtype=np.uint8) -> np.ndarray:
+    """What a Bayer sensor sees of one colour; red is at that corner of its 2x2 pattern."""
+    pattern = np.full((2, 2), colour[1], dtype)
+    pattern[red_at], pattern[1 - red_at[0], 1 - red_at[1]] = colour[0], colour[2]
+    return np.tile(pattern, (8, 9))
+
+
+def yuv422(colour, luma_first: bool) -> np.ndarray:
+    """Two bytes a pixel: luma, and in turns the one or the other chroma (BT.601)."""
+    r, g, b = np.array(colour) / 255.0
+    luma = 16.0 + 65.481 * r + 128.553 * g + 24.966 * b
+    chroma = [128.0 - 37.797 * r - 74.203 * g + 112.0 * b,
+              128.0 + 112.0 * r - 93.786 * g - 18.214 * b]
+    pairs = [(luma, c) if luma_first else (c, luma) for c in chroma]
+    return np.tile(np.rint(pairs).astype(np.uint8), (16, 9, 1))
+
+
+@pytest.mark.parametrize('padding', [0, 1, 3, 16, 64])
+@pytest.mark.parametrize(('encoding', 'pixels', 'expected'), [
+    ('rgb8', RGB, RGB),
+    ('bgr8', RGB[..., ::-1], RGB),
+    ('8UC3', RGB[..., ::-1], RGB),
+    ('rgba8', np.dstack([RGB, ALPHA]), RGB),
+    ('bgra8', np.dstack([RGB[..., ::-1], ALPHA]), RGB),
+    ('rgb16', RGB.astype(np.uint16) * 257, RGB),
+    ('mono8', GREY, np.dstack([GREY] * 3)),
+    ('8UC1', GREY, np.dstack([GREY] * 3)),
+    ('mono16', GREY.astype(np.uint16) * 257, np.dstack([GREY] * 3)),
+])
+def test_images_become_rgb_whatever_their_layout(encoding, pixels, expected, padding):
+    message = image_msg(pixels, encoding, padding)
+    before = bytes(message.data)
+    decoded = rgb_from_msg(CvBridge(), message)
+    np.testing.assert_array_equal(decoded, expected)
+    assert decoded.dtype == np.uint8
+    assert decoded.flags['C_CONTIGUOUS'] and decoded.flags['WRITEABLE']
+    assert (message.encoding, bytes(message.data)) == (encoding, before)
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('colour', [RED, GREEN, BLUE])
+@pytest.mark.parametrize(('name', 'red_at'), [
+    ('bayer_rggb', (0, 0)), ('bayer_grbg', (0, 1)), ('bayer_gbrg', (1, 0)), ('bayer_bggr', (1, 1)),
+])
+def test_mosaics_keep_their_colours(name, red_at, colour, padding):
+    for bits, dtype in ((8, np.uint8), (16, np.uint16)):
+        pixels = mosaic(colour, red_at, dtype) * dtype(1 if bits == 8 else 257)
+        decoded = rgb_from_msg(CvBridge(), image_msg(pixels, f'{name}{bits}', padding))
+        assert decoded.shape == (16, 18, 3)
+        np.testing.assert_array_equal(decoded[2:-2, 2:-2], np.broadcast_to(colour, (12, 14, 3)))
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('colour', [RED, GREEN, BLUE])
+@pytest.mark.parametrize(('encoding', 'luma_first'), [
+    ('yuv422', False), ('uyvy', False), ('yuv422_yuy2', True), ('yuyv', True)])
+def test_luma_and_chroma_keep_their_colours(encoding, luma_first, colour, padding):
+    decoded = rgb_from_msg(CvBridge(), image_msg(yuv422(colour, luma_first), encoding, padding))
+    assert decoded.shape == (16, 18, 3) and decoded.flags['C_CONTIGUOUS']
+    np.testing.assert_allclose(decoded, np.broadcast_to(colour, (16, 18, 3)), atol=3)
+
+
+@pytest.mark.parametrize(('changes', 'text'), [
+    ({'encoding': 'klingon8'}, 'klingon8.*rgb8, bgr8 or mono8'),
+    ({'encoding': '32FC1', 'step': 84, 'data': array('B', bytes(84 * 11))}, '32FC1'),
+    ({'encoding': '16UC1', 'step': 42, 'data': array('B', bytes(42 * 11))}, '16UC1'),
+    ({'encoding': 'yuv422'}, 'yuv422.*width'),  # odd: the last pixel has half a colour
+    ({'height': 12}, '693 bytes'),
+    ({'height': 0}, '21x0'),
+    ({'width': 0}, '0x11'),
+    ({'step': 21}, "21x11 pixels in 'rgb8', in rows of 21 bytes"),
+    ({'step': 0}, 'rows of 0 bytes'),
+])
+def test_images_that_cannot_be_decoded_say_why(changes, text):
+    message = image_msg(RGB, 'rgb8')
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(NoPoseError, match=text) as caught:
+        rgb_from_msg(CvBridge(), message)
+    assert caught.value.reason is Reason.ENCODING and '\n' not in str(caught.value)
+
+
+def test_the_last_row_may_lack_its_padding():
+    message = image_msg(RGB, 'rgb8', padding=5)
+    message.data = message.data[:-5]
+    np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+    message.data = message.data[:-1]
+    with pytest.raises(NoPoseError, match='742 bytes'):
+        rgb_from_msg(CvBridge(), message)
+
+
+@pytest.mark.parametrize('encoding', ['mono16', 'rgb16', 'bayer_rggb16'])
+def test_big_endian_numbers_are_refused(encoding):
+    channels = 3 if encoding == 'rgb16' else 1
+    message = image_msg(np.zeros((4, 4 * channels), np.uint16), encoding)
+    message.width, message.is_bigendian = 4, 1
+    with pytest.raises(NoPoseError, match=f"big-endian image in encoding '{encoding}'") as caught:
+        rgb_from_msg(CvBridge(), message)
+    assert caught.value.reason is Reason.BIG_ENDIAN
+    assert caught.value.reason.value == 'image_big_endian'
+
+
+def test_single_bytes_have_no_order():
+    for encoding, pixels in (('rgb8', RGB), ('bgr8', RGB[..., ::-1])):
+        message = image_msg(pixels, encoding, padding=3)
+        message.is_bigendian = 1
+        np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+
+
+BGR = np.full((16, 18, 3), RED[::-1], np.uint8)
+
+
+@pytest.mark.parametrize(('image_format', 'extension', 'pixels'), [
+    ('rgb8; jpeg compressed bgr8', '.jpg', BGR),
+    ('bgr8; jpeg compressed bgr8', '.jpg', BGR),
+    ('yuv422_yuy2; jpeg compressed bgr8', '.jpg', BGR),
+    ('jpeg', '.jpg', BGR),
+    ('', '.jpg', BGR),
+    ('rgb8; jpeg compressed rgb8', '.jpg', BGR[..., ::-1]),
+    ('rgb8; png compressed bgr8', '.png', BGR),
+    ('rgb16; png compressed bgr16', '.png', BGR.astype(np.uint16) * 257),
+    ('png', '.png', np.dstack([BGR, BGR[..., 0]])),
+    ('bayer_grbg8; png compressed ', '.png', mosaic(RED, (0, 1))),
+    ('bayer_grbg16; png compressed ', '.png', mosaic(RED, (0, 1), np.uint16) * np.uint16(257)),
+    ('bayer_grbg8; png compressed bayer_grbg8', '.png', mosaic(RED, (0, 1))),
+])
+def test_a_red_image_stays_red_however_it_was_compressed(image_format, extension, pixels):
+    decoded = rgb_from_msg(CvBridge(), compressed_msg(pixels, image_format, extension))
+    assert decoded.shape == (16, 18, 3) and decoded.dtype == np.uint8
+    assert decoded.flags['C_CONTIGUOUS'] and decoded.flags['WRITEABLE']
+    np.testing.assert_allclose(decoded[2:-2, 2:-2], np.broadcast_to(RED, (12, 14, 3)), atol=3)
+
+
+@pytest.mark.parametrize(('image_format', 'extension', 'pixels'), [
+    ('mono8; jpeg compressed mono8', '.jpg', np.full((8, 8), 90, np.uint8)),
+    ('jpeg', '.jpg', np.full((8, 8), 90, np.uint8)),
+    ('bayer_rggb8; jpeg compressed mono8', '.jpg', np.full((8, 8), 90, np.uint8)),
+    ('mono8; png compressed ', '.png', np.full((8, 8), 90, np.uint8)),
+    ('mono16; png compressed ', '.png', np.full((8, 8), 90 * 257, np.uint16)),
+])
+def test_compressed_grey_is_grey(image_format, extension, pixels):
+    decoded = rgb_from_msg(CvBridge(), compressed_msg(pixels, image_format, extension))
+    np.testing.assert_allclose(decoded, np.full((8, 8, 3), 90), atol=1)
+
+
+def test_png_loses_nothing():
+    message = compressed_msg(RGB[..., ::-1], 'rgb8; png compressed bgr8', '.png')
+    np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+
+
+@pytest.mark.parametrize('extension', ['.jpg', '.png'])
+@pytest.mark.parametrize('damage', [
+    lambda data: data[:len(data) // 2], lambda data: data[:-2], lambda data: data[:10],
+    lambda data: b'', lambda data: b'no image at all',
+    lambda data: bytes(reversed(data))])
+def test_damaged_data_is_refused_by_the_format_it_was_announced_with(extension, damage):
+    message = compressed_msg(cv2.GaussianBlur(RGB, (0, 0), 2), 'bgr8; some compressed', extension)
+    message.data = array('B', damage(bytes(message.data)))
+    with pytest.raises(NoPoseError, match=r"format 'bgr8; some compressed'.*whole JPEG") as caught:
+        rgb_from_msg(CvBridge(), message)
+    assert caught.value.reason is Reason.ENCODING
+
+
+def test_a_cut_jpeg_is_seen_without_the_help_of_opencv():
+    """Not fooled by the end of a thumbnail inside, nor by bytes behind the image."""
+
+    class Lenient(CvBridge):
+        """OpenCV 4.6 fills up with grey what is missing."""
+
+        def compressed_imgmsg_to_cv2(self, *_, **__):
+            return BGR
+
+    whole = bytes(compressed_msg(BGR, 'jpeg', '.jpg').data)
+    thumbnail = b'\xff\xe1' + (2 + len(whole)).to_bytes(2, 'big') + whole
+    with_thumbnail = whole[:2] + thumbnail + whole[2:]
+    for data, is_whole in ((whole, True), (whole + bytes(100), True), (with_thumbnail, True),
+                           (whole[:-2], False), (with_thumbnail[:-2], False)):
+        message = CompressedImage(format='jpeg', data=array('B', data))
+        if is_whole:
+            assert rgb_from_msg(CvBridge(), message).shape == BGR.shape
+        else:
+            with pytest.raises(NoPoseError, match='cut off'):
+                rgb_from_msg(Lenient(), message)
+
+
+@pytest.mark.parametrize('image_format', [
+    '16UC1; compressedDepth png', '16UC1; png compressed ', '32FC1; compressedDepth png'])
+def test_compressed_depth_is_no_picture(image_format):
+    message = compressed_msg(np.full((8, 8), 900, np.uint16), image_format, '.png')
+    with pytest.raises(NoPoseError, match='is depth'):
+        rgb_from_msg(CvBridge(), message)
+
+
+def test_bags_and_cameras_show_the_same():
+    """What the node sees is what a map learned from a bag of it was made of."""
+    bag_images = pytest.importorskip('implicit_relocalizer.data.readers.bag_images')
+    smooth = cv2.GaussianBlur(RGB, (0, 0), 2)
+    for message in (image_msg(RGB, 'rgb8', 5), image_msg(mosaic(RED, (0, 1)), 'bayer_grbg8', 3),
+                    image_msg(GREY, '8UC1'), image_msg(yuv422(BLUE, True), 'yuv422_yuy2'),
+                    compressed_msg(smooth, 'rgb8; jpeg compressed bgr8', '.jpg'),
+                    compressed_msg(smooth, 'rgb8; jpeg compressed rgb8', '.jpg')):
+        learned = cv2.imdecode(np.frombuffer(bag_images.encode_image(message).data, np.uint8),
+                               cv2.IMREAD_COLOR)
+        np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), learned[..., ::-1])
