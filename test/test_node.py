@@ -24,7 +24,8 @@ def start(spawn, relocalizer_command, context):
     def start_node(model: Path, **parameters):
         namespace = f'/robot_{uuid.uuid4().hex[:8]}'
         # Not auto: no image shall be lost while it changes the subscription.
-        values = {'model': model, 'image_reliability': 'reliable', **parameters}
+        values = {'model': model, 'image_reliability': 'reliable', 'consensus_fixes': 1,
+                  'min_confidence': 0.0, 'announce_initialpose': 'false', **parameters}
         process = spawn([*relocalizer_command, '--ros-args', '-r', f'__ns:={namespace}',
                          '-r', '/tf:=tf', *(part for name, value in values.items()
                                             for part in ('-p', f'{name}:={value}'))])
@@ -48,7 +49,8 @@ def robot(start, model):
 
 def test_it_says_what_it_runs(robot):
     output = robot[0].output()
-    for text in ("scene 'colours'", 'on cpu', 'held_out_median_m', '0.125', 'first fix'):
+    for text in ("scene 'colours'", 'on cpu', 'held_out_median_m', '0.125',
+                 'state SEARCHING -> LOCALIZED: fixes_agree'):
         assert text in output
 
 
@@ -109,7 +111,7 @@ def test_a_stamp_is_answered_once(robot):
     process, peer = robot
     peer.answer(colour_image((4, 4, 4), stamp=60), info())
     peer.show(colour_image((5, 5, 5), stamp=60))
-    process.wait_for('the stamp 60.000000000 was answered already', WAIT_S)
+    process.wait_for('stamp_repeated: the stamp 60.000000000 was looked at already', WAIT_S)
     peer.answer(colour_image((6, 6, 6), stamp=61))
     assert [pose.header.stamp.sec for pose in peer.poses[-2:]] == [60, 61]
     assert [tf.header.stamp.sec for tf in peer.transforms[-2:]] == [60, 61]
@@ -146,7 +148,7 @@ def test_start_without_calibration_then_with_distortion_then_an_interrupt(start,
     assert process.wait() == 0
     output = process.output()
     assert '2 images received, 1 answered' in output
-    assert '1 rejected (no camera info)' in output
+    assert '1 rejected (no_camera_info)' in output
     assert 'Traceback' not in output
     assert peer.transforms == []
 

@@ -122,7 +122,7 @@ def test_the_summary_names_counts_and_times():
     for duration_s in (0.010, 0.020, 0.060):
         statistics.add_inference(duration_s)
     summary = statistics.summary()
-    for text in ('7 images received', '2 answered', '3 rejected (low confidence)',
+    for text in ('7 images received', '2 answered', '3 rejected (confidence_low)',
                  '20.0 ms in the median', '60.0 ms at most'):
         assert text in summary
 

@@ -11,42 +11,76 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
+from implicit_relocalizer.ros.parameter_table import PARAMETERS
 from implicit_relocalizer.ros.parameters import (
     ParameterError,
     Parameters,
     declare_parameters,
+    judge_changes,
     read_parameters,
 )
 
 
-@pytest.mark.parametrize(('values', 'error', 'text'), [
-    ({}, ParameterError, "'model' is not set"),
-    ({'model': 'm.pt', 'tf_mode': 'odom'}, ParameterError, 'allowed are map_to_camera, none'),
-    ({'model': 'm.pt', 'map_frame': ''}, ParameterError, "'map_frame' is empty"),
-    ({'min_confidence': 1.5}, ParameterException, 'Min: 0.0, Max: 1.0'),
-    ({'max_rate_hz': -1.0}, ParameterException, 'Min: 0.0'),
-    ({'num_threads': 2.0}, ParameterException, 'INTEGER'),
-])
-def test_wrong_parameters_are_refused_with_what_is_allowed(context, values, error, text):
-    node = rclpy.create_node('wrong', context=context, parameter_overrides=[
-        Parameter(name, value=value) for name, value in values.items()])
-    try:
-        with pytest.raises(error, match=text):
-            declare_parameters(node)
-            read_parameters(node)
-    finally:
-        node.destroy_node()
-
-
-def test_only_thresholds_can_be_set_while_it_runs(context):
-    node = rclpy.create_node('running', context=context)
+@pytest.fixture
+def configurable(context):
+    """A node with our parameters, and whether it counts as configured."""
+    node = rclpy.create_node('parameters', context=context)
+    state = {'is_configured': False}
+    node.add_on_set_parameters_callback(lambda changes: judge_changes(changes, **state))
     declare_parameters(node)
-    results = {name: node.set_parameters([Parameter(name, value=value)])[0].successful
-               for name, value in (('min_confidence', 0.5), ('max_rate_hz', 5.0),
-                                   ('min_confidence', 0.7), ('map_frame', 'other'))}
-    assert results == {'min_confidence': True, 'max_rate_hz': True, 'map_frame': False}
-    assert not node.set_parameters([Parameter('min_confidence', value=2.0)])[0].successful
+    yield node, state
     node.destroy_node()
+
+
+@pytest.mark.parametrize(('name', 'value', 'text'), [
+    ('tf_mode', 'odom', "'tf_mode' is 'odom'; allowed are map_to_odom, map_to_base"),
+    ('mode', '', "'mode' is ''; allowed are startup, continuous, on_request"),
+    ('map_frame', '', "'map_frame' is empty"),
+    ('min_confidence', 1.5, 'Min: -1.0, Max: 1.0'),
+    ('max_rate_hz', -1.0, 'Min: 0.0'),
+    ('consensus_fixes', 0, 'Min: 1'),
+    ('num_threads', 2.0, 'type'),
+])
+def test_wrong_values_are_refused_with_what_is_allowed(context, configurable, name, value, text):
+    node, _ = configurable
+    result = node.set_parameters([Parameter(name, value=value)])[0]
+    assert not result.successful and text in result.reason
+    other = rclpy.create_node('wrong', context=context, parameter_overrides=[
+        Parameter(name, value=value)])
+    try:
+        with pytest.raises((ParameterError, ParameterException), match=text.replace('(', '.')):
+            declare_parameters(other)
+            read_parameters(other)
+    finally:
+        other.destroy_node()
+
+
+def test_what_the_model_hangs_on_holds_while_it_is_loaded(configurable):
+    node, state = configurable
+    for entry in PARAMETERS:
+        same_kind = {bool: lambda v: not v, str: lambda v: entry.choices[-1] if entry.choices
+                     else 'other'}.get(type(entry.default), lambda v: v + type(v)(1) if v < 1
+                                       else v)
+        change = [Parameter(entry.name, value=same_kind(entry.default))]
+        state['is_configured'] = True
+        result = node.set_parameters(change)[0]
+        assert result.successful == entry.at_run_time, entry.name
+        assert entry.at_run_time or 'clean it up first' in result.reason
+        state['is_configured'] = False
+        assert node.set_parameters(change)[0].successful, entry.name
+
+
+def test_several_changes_are_made_together_or_not_at_all(configurable):
+    node, _ = configurable
+    result = node.set_parameters_atomically([
+        Parameter('agree_translation_m', value=0.7), Parameter('tf_when_lost', value='shrug')])
+    assert not result.successful and 'allowed are keep, withhold' in result.reason
+    assert node.get_parameter('agree_translation_m').value == 0.3
+    assert node.set_parameters_atomically([
+        Parameter('agree_translation_m', value=0.7),
+        Parameter('tf_when_lost', value='withhold')]).successful
+    settings = read_parameters(node)
+    assert (settings.rules.limits.translation_m, settings.tf_when_lost) == (0.7, 'withhold')
 
 
 def test_the_parameter_file_lists_what_the_node_declares(context, repository):

@@ -4,15 +4,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
+# Of models without a calibration.
+UNCALIBRATED_MIN_CONFIDENCE = 0.3
 # A model computes in single precision; a rotation further off than this is a fault.
 _MAX_ROTATION_ERROR = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class WeightedPoints:
+    """The cloud in the map that a pose was aligned with: (n, 3) metres, and (n) weights."""
+
+    points_map_n3: NDArray[np.float32]
+    weights_n: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,7 @@ class PoseEstimate:
             (radians), in this order (REP 103).
         confidence: 0 (no idea) to 1.
         inlier_fraction: Share of the image's points that agree with the pose.
+        points: What the model saw, where it was asked for.
     """
 
     R_map_camera: NDArray[np.float64]
@@ -33,6 +46,55 @@ class PoseEstimate:
     covariance_66: NDArray[np.float64]
     confidence: float
     inlier_fraction: float
+    points: WeightedPoints | None = None
+
+    @property
+    def T_map_camera(self) -> NDArray[np.float64]:
+        """The pose as a 4x4 transform."""
+        T_44 = np.eye(4)
+        T_44[:3, :3], T_44[:3, 3] = self.R_map_camera, self.t_map_camera_m
+        return T_44
+
+
+@dataclass(frozen=True)
+class MappedBounds:
+    """The box that the training cameras filled: smallest and largest x, y, z, metres."""
+
+    least_m: tuple[float, float, float]
+    most_m: tuple[float, float, float]
+
+    def distance_m(self, position_m: NDArray[np.float64]) -> float:
+        """How far a position is from the box; 0 inside."""
+        below = np.subtract(self.least_m, position_m)
+        above = np.subtract(position_m, self.most_m)
+        return float(np.linalg.norm(np.maximum(0.0, np.maximum(below, above))))
+
+
+def least_confidence(parameter: float, calibration: Mapping[str, Any]) -> float:
+    """The confidence that an answer needs.
+
+    Args:
+        parameter: `min_confidence`; below zero leaves it to the model.
+        calibration: Of the model; without a `min_confidence` the confidence is a raw score, and a
+            limit is taken that held on the places we tried.
+    """
+    if parameter >= 0.0:
+        return parameter
+    return float(calibration.get('min_confidence', UNCALIBRATED_MIN_CONFIDENCE))
+
+
+def check_inside_map(estimate: PoseEstimate, bounds: MappedBounds, margin_m: float) -> None:
+    """Check that the camera is where cameras have been, give or take a margin.
+
+    Raises:
+        NoPoseError: it is further outside than `margin_m`.
+    """
+    distance_m = bounds.distance_m(estimate.t_map_camera_m)
+    if distance_m > margin_m:
+        x, y, z = estimate.t_map_camera_m.tolist()
+        raise NoPoseError(Reason.OUTSIDE, f'the answer ({x:.2f}, {y:.2f}, {z:.2f}) m is '
+                                        f'{distance_m:.2f} m outside of the mapped volume, more '
+                                        f'than map_margin_m {margin_m:.2f}')
 
 
 def check_estimate(estimate: PoseEstimate, min_confidence: float) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from implicit_relocalizer.localization.estimate import PoseEstimate
+from implicit_relocalizer.localization.estimate import MappedBounds, PoseEstimate, WeightedPoints
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 from implicit_relocalizer.network.model_file import (
     OUTPUT_NAMES,
@@ -45,6 +46,13 @@ def limit_threads(num_threads: int) -> None:
         torch.set_num_threads(num_threads)
 
 
+def release_memory() -> None:
+    """Give the memory of models that nobody holds any more back to the machine."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 def describe_accuracy(metadata: ModelMetadata) -> str:
     """One line about the errors that were measured when the model was made."""
     if not metadata.accuracy:
@@ -72,13 +80,20 @@ class ModelRunner:
         torch.set_flush_denormal(True)
         self._module, self.metadata = load_model(path, device)
 
+    @property
+    def bounds(self) -> MappedBounds:
+        """Where the training cameras were."""
+        return MappedBounds(self.metadata.position_min_m, self.metadata.position_max_m)
+
     @torch.inference_mode()
-    def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64]) -> PoseEstimate:
+    def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
+               with_points: bool = False) -> PoseEstimate:
         """Estimate the camera's pose.
 
         Args:
             image_hw3: RGB image, contiguous.
             K_33: Its intrinsics, pixel centres at integers.
+            with_points: Bring the cloud in the map along.
 
         Raises:
             NoPoseError: the model failed on this image.
@@ -91,11 +106,13 @@ class ModelRunner:
                 outputs[name].double().cpu().numpy() for name in (
                     'R_world_camera', 't_world_camera', 'covariance', 'confidence',
                     'inlier_fraction'))
+            points = WeightedPoints(*(outputs[name].float().cpu().numpy() for name in (
+                'points_world', 'weights'))) if with_points else None
         except RuntimeError as error:
             # TorchScript puts the reason last, under the trace of its own sources.
             reason = str(error).strip().splitlines()[-1]
             raise NoPoseError(Reason.MODEL, f'the model failed on this image: {reason}') from error
-        return PoseEstimate(R, t, covariance, float(confidence), float(inliers))
+        return PoseEstimate(R, t, covariance, float(confidence), float(inliers), points)
 
     def warm_up(self) -> list[float]:
         """Call the model at the training resolution, so that no real image waits.

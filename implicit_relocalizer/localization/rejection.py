@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Why an image gets no pose: one vocabulary for logs, statistics and tests."""
+"""Why an image gets no pose: one vocabulary for logs, diagnostics, services and tests."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from enum import Enum
 
 
 class Reason(str, Enum):
-    """The kinds of rejection; the values are what people read."""
+    """The kinds of refusal; the values are stable, for programs as much as for people."""
 
-    NO_CAMERA_INFO = 'no camera info'
-    UNCALIBRATED = 'uncalibrated camera'
-    RESOLUTION = 'wrong resolution'
-    ENCODING = 'unusable image'
-    FRAME = 'unusable frame name'
-    DUPLICATE = 'repeated stamp'
-    MODEL = 'model failed'
-    INVALID = 'invalid answer'
-    CONFIDENCE = 'low confidence'
+    NO_CAMERA_INFO = 'no_camera_info'
+    UNCALIBRATED = 'camera_uncalibrated'
+    RESOLUTION = 'wrong_resolution'
+    ENCODING = 'image_unusable'
+    BIG_ENDIAN = 'image_big_endian'
+    FRAME = 'frame_name_unusable'
+    DUPLICATE = 'stamp_repeated'
+    OUT_OF_ORDER = 'stamp_out_of_order'
+    MODEL = 'model_failed'
+    INVALID = 'answer_invalid'
+    CONFIDENCE = 'confidence_low'
+    OUTSIDE = 'outside_map'
+    DISAGREE = 'fixes_disagree'
+    CONTRADICTS = 'contradicts_track'
+    NO_ODOMETRY = 'no_odometry'
+    NO_CAMERA_TF = 'no_camera_tf'
 
 
 class NoPoseError(Exception):

@@ -9,16 +9,38 @@ from statistics import median
 
 from implicit_relocalizer.localization.rejection import Reason
 
+_RATE_WINDOW_S = 3.0
+
 
 class RunStatistics:
-    """Counts of one run; times are of the last thousand inferences."""
+    """Counts of one run; times are of the last thousand inferences.
+
+    Attributes:
+        received: Images that came while they were wanted.
+        superseded: Of these, those that a newer one replaced before their turn.
+        answered: Of these, those whose pose left.
+        rejected: Of these, those without a pose, by reason.
+        image_rate: Of the images received.
+        fix_rate: Of the poses that left.
+        image_age_s: From the stamp of the last image answered or refused to its end.
+        confidence: Of the last answer of the model, published or not.
+    """
 
     def __init__(self) -> None:
         self.received = 0
         self.superseded = 0
         self.answered = 0
         self.rejected: Counter[Reason] = Counter()
+        self.image_rate = RateMeter(_RATE_WINDOW_S)
+        self.fix_rate = RateMeter(_RATE_WINDOW_S)
+        self.image_age_s: float | None = None
+        self.confidence: float | None = None
         self._inference_ms: deque[float] = deque(maxlen=1000)
+
+    @property
+    def last_inference_ms(self) -> float | None:
+        """How long the model took last; None before it was asked."""
+        return self._inference_ms[-1] if self._inference_ms else None
 
     def add_inference(self, duration_s: float) -> None:
         """Note how long the model took for one image."""
@@ -34,6 +56,28 @@ class RunStatistics:
             parts.append(f'inference {median(self._inference_ms):.1f} ms in the median, '
                          f'{max(self._inference_ms):.1f} ms at most')
         return ', '.join(parts)
+
+
+class RateMeter:
+    """Events per second over a window that ends now; time comes from the caller."""
+
+    def __init__(self, window_s: float) -> None:
+        self._window_s = window_s
+        self._times_s: deque[float] = deque()
+
+    def note(self, now_s: float) -> None:
+        """One more event."""
+        self._times_s.append(now_s)
+        self._forget(now_s)
+
+    def per_second(self, now_s: float) -> float:
+        """Events of the window over its length."""
+        self._forget(now_s)
+        return len(self._times_s) / self._window_s
+
+    def _forget(self, now_s: float) -> None:
+        while self._times_s and self._times_s[0] < now_s - self._window_s:
+            self._times_s.popleft()
 
 
 class Throttle:

@@ -49,7 +49,9 @@ def run_drive(model: Path, scene: Path, output: Path, rate_hz: float,
     # Reliable: of half a megabyte in 64 KiB fragments, best effort loses most on a busy machine.
     node_command = [sys.executable, '-m', 'implicit_relocalizer.ros.node', '--ros-args',
                     '-p', f'model:={model.resolve()}', '-p', 'device:=auto',
-                    '-p', 'image_reliability:=reliable']
+                    '-p', 'image_reliability:=reliable',
+                    # Held-out images are no drive: each is measured by itself, and refused by none.
+                    '-p', 'consensus_fixes:=1', '-p', 'min_confidence:=0.0']
     player_command = [sys.executable, '-m', 'implicit_relocalizer.ros.drive_player', str(scene),
                       '--output', str(output), '--rate', str(rate_hz),
                       '--patience', str(patience_s)]

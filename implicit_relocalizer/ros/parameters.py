@@ -4,17 +4,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
-CHOICES = {
-    'device': ('auto', 'cpu', 'cuda'),
-    'tf_mode': ('map_to_camera', 'none'),
-    'image_reliability': ('auto', 'best_effort', 'reliable'),
-}
+from implicit_relocalizer.localization.agreement import AgreementLimits
+from implicit_relocalizer.localization.belief import Mode, Rules
+from implicit_relocalizer.ros.parameter_table import PARAMETERS, ParameterEntry
+
+CHOICES = {entry.name: entry.choices for entry in PARAMETERS if entry.choices}
+_ENTRIES = {entry.name: entry for entry in PARAMETERS}
 
 
 class ParameterError(ValueError):
@@ -23,64 +31,113 @@ class ParameterError(ValueError):
 
 @dataclass(frozen=True)
 class Parameters:
-    """Values of the parameters of the same names; see config/relocalizer.yaml."""
+    """Values of the parameters of the same names; see ros/parameter_table.py."""
 
     model: Path
     device: str
     num_threads: int
+    autostart: bool
+    mode: str
     map_frame: str
+    odom_frame: str
+    base_frame: str
     camera_frame: str
     tf_mode: str
+    odometry: str
+    image_transport: str
     image_reliability: str
+    image_depth: int
     rectified: bool
     min_confidence: float
+    map_margin_m: float
     max_rate_hz: float
+    consensus_fixes: int
+    consensus_window_s: float
+    agree_translation_m: float
+    agree_rotation_deg: float
+    odometry_drift: float
+    max_linear_speed_mps: float
+    max_angular_speed_dps: float
+    lost_after_s: float
+    request_timeout_s: float
+    odometry_wait_s: float
+    tf_rate_hz: float
+    tf_tolerance: float
+    tf_when_lost: str
+    announce_initialpose: bool
+    initialpose_repeat_s: float
+    initialpose_std_m: float
+    initialpose_std_deg: float
+
+    @property
+    def rules(self) -> Rules:
+        """What decisions about poses go by."""
+        limits = AgreementLimits(
+            self.agree_translation_m, self.agree_rotation_deg, self.odometry_drift,
+            self.max_linear_speed_mps, self.max_angular_speed_dps)
+        return Rules(Mode(self.mode), limits, self.consensus_fixes, self.consensus_window_s,
+                     self.lost_after_s, self.request_timeout_s)
+
+    @property
+    def needs_odometry(self) -> bool:
+        """Whether an image without odometry at its stamp is of no use."""
+        return self.odometry == 'required' or self.tf_mode == 'map_to_odom'
 
 
 def declare_parameters(node: Node) -> None:
     """Declare every parameter; a value of the wrong type or out of range is refused by rclpy."""
-    node.declare_parameters('', [
-        ('model', '', _fixed('Path of the model file; required.')),
-        ('device', 'auto', _fixed('Where the model runs; auto takes CUDA where there is one.')),
-        ('num_threads', 1, _fixed('CPU threads of the model; 0 leaves the choice to torch.',
-                                  integer_range=[IntegerRange(from_value=0, to_value=1024)])),
-        ('map_frame', 'map', _fixed('Name of the frame that the model answers in.')),
-        ('camera_frame', '', _fixed('Optical frame of the camera; empty takes the frame_id '
-                                    'of the images.')),
-        ('tf_mode', 'map_to_camera', _fixed('Which transform is broadcast.')),
-        ('image_reliability', 'auto', _fixed(
-            'Reliability of the image subscription; auto follows the publishers.')),
-        ('rectified', False, _fixed('The images are rectified: use P of CameraInfo, not K.')),
-        ('min_confidence', 0.0, ParameterDescriptor(
-            description='An answer with less confidence is not published.',
-            floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1.0)])),
-        ('max_rate_hz', 0.0, ParameterDescriptor(
-            description='At most so many images per second are looked at; 0 means no limit.',
-            floating_point_range=[FloatingPointRange(from_value=0.0, to_value=1000.0)])),
-    ])
+    node.declare_parameters('', [(entry.name, entry.default, _descriptor(entry))
+                                 for entry in PARAMETERS])
 
 
 def read_parameters(node: Node) -> Parameters:
     """Read the declared parameters.
 
     Raises:
-        ParameterError: a required one is missing, or a value is none of the allowed.
+        ParameterError: a value is none of the allowed.
     """
-    value = {name: node.get_parameter(name).value for name in Parameters.__dataclass_fields__}
-    if not value['model']:
-        raise ParameterError("parameter 'model' is not set; give the path of a model file: "
-                             '--ros-args -p model:=/path/to/model.pt')
-    for name, allowed in CHOICES.items():
-        if value[name] not in allowed:
-            raise ParameterError(f"parameter '{name}' is '{value[name]}'; allowed are "
-                                 f'{", ".join(allowed)}')
-    if not value['map_frame']:
-        raise ParameterError("parameter 'map_frame' is empty; name a frame, such as map")
-    value['model'] = Path(value['model']).expanduser()
-    return Parameters(**value)
+    values = {name: node.get_parameter(name).value for name in Parameters.__dataclass_fields__}
+    refusal = find_refusal(values.items())
+    if refusal:
+        raise ParameterError(refusal)
+    values['model'] = Path(values['model']).expanduser()
+    return Parameters(**values)
 
 
-def _fixed(description: str, integer_range: list[IntegerRange] | None = None,
-           ) -> ParameterDescriptor:
-    return ParameterDescriptor(description=description, read_only=True,
-                               integer_range=integer_range or [])
+def find_refusal(values: Iterable[tuple[str, object]]) -> str:
+    """Why one of these values cannot be used, or an empty text; ranges are rclpy's business."""
+    for name, value in values:
+        entry = _ENTRIES.get(name)
+        if entry is None:
+            continue
+        if entry.choices and value not in entry.choices:
+            return f"parameter '{name}' is '{value}'; allowed are {', '.join(entry.choices)}"
+        if entry.is_frame and not value:
+            return f"parameter '{name}' is empty; name a frame, such as {entry.default}"
+    return ''
+
+
+def judge_changes(changes: Iterable[Parameter], is_configured: bool) -> SetParametersResult:
+    """Whether these changes may be made, all of them or none."""
+    changes = list(changes)
+    reason = find_refusal((change.name, change.value) for change in changes)
+    for change in changes:
+        entry = _ENTRIES.get(change.name)
+        if not reason and entry is not None and is_configured and not entry.at_run_time:
+            reason = (f"parameter '{change.name}' holds while the node is configured; deactivate "
+                      f'it and clean it up first')
+    return SetParametersResult(successful=not reason, reason=reason)
+
+
+def _descriptor(entry: ParameterEntry) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(description=entry.description)
+    if entry.choices:
+        descriptor.additional_constraints = f'one of {", ".join(entry.choices)}'
+    if entry.limits is not None:
+        least, most = entry.limits
+        if isinstance(entry.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(least), to_value=int(most))]
+        else:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=float(least), to_value=float(most))]
+    return descriptor
