@@ -25,7 +25,8 @@ def start(spawn, relocalizer_command, context):
         namespace = f'/robot_{uuid.uuid4().hex[:8]}'
         # Not auto: no image shall be lost while it changes the subscription.
         values = {'model': model, 'image_reliability': 'reliable', 'consensus_fixes': 1,
-                  'min_confidence': 0.0, 'announce_initialpose': 'false', **parameters}
+                  'min_confidence': 0.0, 'max_position_std_m': 0.0,
+                  'announce_initialpose': 'false', **parameters}
         process = spawn([*relocalizer_command, '--ros-args', '-r', f'__ns:={namespace}',
                          '-r', '/tf:=tf', *(part for name, value in values.items()
                                             for part in ('-p', f'{name}:={value}'))])

@@ -73,11 +73,12 @@ def test_a_model_takes_scaled_images_but_no_other_shape():
     ({'R_map_camera': np.diag([1.0, 1.0, -1.0])}, Reason.INVALID),
     ({'R_map_camera': np.eye(3) * 1.1}, Reason.INVALID),
     ({'confidence': 0.2}, Reason.CONFIDENCE),
+    ({'covariance_66': np.diag([1e-4, 0.04, 1e-4, 1e-4, 1e-4, 1e-4])}, Reason.UNCERTAIN),
 ])
 def test_answers_that_may_not_leave(changes, reason):
-    check_estimate(GOOD, min_confidence=0.5)
+    check_estimate(GOOD, min_confidence=0.5, max_position_std_m=0.15)
     with pytest.raises(NoPoseError) as caught:
-        check_estimate(replace(GOOD, **changes), min_confidence=0.5)
+        check_estimate(replace(GOOD, **changes), min_confidence=0.5, max_position_std_m=0.15)
     assert caught.value.reason is reason
 
 

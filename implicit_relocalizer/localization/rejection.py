@@ -21,6 +21,7 @@ class Reason(str, Enum):
     MODEL = 'model_failed'
     INVALID = 'answer_invalid'
     CONFIDENCE = 'confidence_low'
+    UNCERTAIN = 'answer_uncertain'
     OUTSIDE = 'outside_map'
     DISAGREE = 'fixes_disagree'
     CONTRADICTS = 'contradicts_track'

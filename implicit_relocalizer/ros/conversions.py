@@ -21,7 +21,6 @@ from tf_transformations import quaternion_from_matrix
 
 from implicit_relocalizer.localization.camera_check import CameraCalibration
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.image_decoding import rgb_from_msg as rgb_from_msg
 
 
 def calibration_from_msg(info: CameraInfo) -> CameraCalibration:

@@ -50,8 +50,9 @@ def run_drive(model: Path, scene: Path, output: Path, rate_hz: float,
     node_command = [sys.executable, '-m', 'implicit_relocalizer.ros.node', '--ros-args',
                     '-p', f'model:={model.resolve()}', '-p', 'device:=auto',
                     '-p', 'image_reliability:=reliable',
-                    # Held-out images are no drive: each is measured by itself, and refused by none.
-                    '-p', 'consensus_fixes:=1', '-p', 'min_confidence:=0.0']
+                    # Held-out images are no drive: each is measured by itself, none refused.
+                    '-p', 'consensus_fixes:=1', '-p', 'min_confidence:=0.0',
+                    '-p', 'max_position_std_m:=0.0', '-p', 'map_margin_m:=1000000.0']
     player_command = [sys.executable, '-m', 'implicit_relocalizer.ros.drive_player', str(scene),
                       '--output', str(output), '--rate', str(rate_hz),
                       '--patience', str(patience_s)]

@@ -25,8 +25,9 @@ from implicit_relocalizer.localization.estimate import (
 )
 from implicit_relocalizer.localization.model_runner import ModelRunner
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.conversions import calibration_from_msg, rgb_from_msg
+from implicit_relocalizer.ros.conversions import calibration_from_msg
 from implicit_relocalizer.ros.frame_tree import FrameTree, NoTransformError
+from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 from implicit_relocalizer.ros.parameters import Parameters
 
 # The first image may arrive just before the CameraInfo that was published with it.
@@ -111,8 +112,8 @@ class ImageAnswerer:
             estimate = self._runner.locate(rgb_hw3, K_33, self._wants_points())
             inference_s = time.perf_counter() - started_s
             confidence = estimate.confidence
-            check_estimate(estimate, least_confidence(
-                settings.min_confidence, self._runner.metadata.calibration))
+            needed = least_confidence(settings.min_confidence, self._runner.metadata.calibration)
+            check_estimate(estimate, needed, settings.max_position_std_m)
             check_inside_map(estimate, self._runner.bounds, settings.map_margin_m)
             fix = Fix(stamp_ns, estimate, self._odometry(settings, camera_frame, image.header))
         except NoPoseError as error:

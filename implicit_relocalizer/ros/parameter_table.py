@@ -70,6 +70,8 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
     _fixed('rectified', False, 'The images are rectified: use P of CameraInfo, not K.'),
     _live('min_confidence', -1.0, 'An answer with less confidence is refused; below 0 the model '
                                   'says how much is needed.', (-1.0, 1.0)),
+    _live('max_position_std_m', 0.3, 'An answer whose own covariance says that it may be off by '
+                                     'more is refused; 0 refuses none.', (0.0, 1e3)),
     _live('map_margin_m', 1.0, 'An answer further outside of the box around the training cameras '
                                'is refused.', (0.0, 1e6)),
     _live('max_rate_hz', 0.0, 'At most so many images per second are looked at; 0 means no limit.',

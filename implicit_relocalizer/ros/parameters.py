@@ -49,6 +49,7 @@ class Parameters:
     image_depth: int
     rectified: bool
     min_confidence: float
+    max_position_std_m: float
     map_margin_m: float
     max_rate_hz: float
     consensus_fixes: int
