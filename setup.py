@@ -30,7 +30,7 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
-        (f'share/{NAME}/config', files('config', '*.yaml')),
+        (f'share/{NAME}/config', files('config', '*.yaml') + files('config', '*.rviz')),
         (f'share/{NAME}/config/experiments', files('config/experiments', '*.yaml')),
         (f'share/{NAME}/config/train', files('config/train', '*.yaml')),
     ],
@@ -42,8 +42,9 @@ setup(
             'pyyaml>=6', 'rosbags>=0.11', 'tensorboard>=2.11', 'tqdm>=4.60'],
         # Machines without a ROS 2 installation; pip_overlay/ supplies the rest.
         'ros': [
-            'ros-kilted-geometry-msgs', 'ros-kilted-rclpy', 'ros-kilted-rmw-fastrtps-cpp',
-            'ros-kilted-sensor-msgs', 'opencv-python-headless>=4.6', 'rosbags>=0.11',
+            'ros-diagnostic-msgs', 'ros-kilted-geometry-msgs', 'ros-kilted-rclpy',
+            'ros-kilted-rmw-fastrtps-cpp', 'ros-kilted-sensor-msgs', 'ros-lifecycle-msgs',
+            'ros-std-srvs', 'opencv-python-headless>=4.6', 'rosbags>=0.11',
             'rosbags-image>=0.10'],
         'demo': ['pyvista>=0.43'],
         'test': ['mypy>=1.8', 'pytest>=7.4', 'pytest-xdist>=3.5', 'roma>=1.5', 'ruff>=0.5',

@@ -1,78 +1,105 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""The launch file: its arguments everywhere, a real launch where ROS 2 launch is installed."""
+"""The launch files as they are written: arguments, choices, and the configuration of RViz."""
 
 import ast
-import importlib.util
-import os
-import signal
-import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
-LAUNCH_FILE = Path(__file__).resolve().parents[1] / 'launch' / 'relocalize.launch.py'
-
-RUN = '''
-import sys
-from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
-from launch.launch_description_sources import PythonLaunchDescriptionSource
-service = LaunchService()
-service.include_launch_description(LaunchDescription([IncludeLaunchDescription(
-    PythonLaunchDescriptionSource(sys.argv[1]),
-    launch_arguments=[a.split(':=', 1) for a in sys.argv[2:]])]))
-sys.exit(service.run())
-'''
+ROOT = Path(__file__).resolve().parents[1]
+RELOCALIZE = ROOT / 'launch' / 'relocalize.launch.py'
+NAV2_STARTUP = ROOT / 'launch' / 'nav2_startup.launch.py'
 
 
-def declared_arguments() -> dict[str, dict[str, ast.expr]]:
-    """Keywords of every DeclareLaunchArgument in the file, without running it."""
-    tree = ast.parse(LAUNCH_FILE.read_text())
+def declared_arguments(file: Path) -> dict[str, dict[str, ast.expr]]:
+    """Keywords of every DeclareLaunchArgument in a file, without running it."""
     return {ast.literal_eval(call.args[0]): {k.arg: k.value for k in call.keywords if k.arg}
-            for call in ast.walk(tree) if isinstance(call, ast.Call)
+            for call in ast.walk(ast.parse(file.read_text())) if isinstance(call, ast.Call)
             and isinstance(call.func, ast.Name) and call.func.id == 'DeclareLaunchArgument'}
 
 
-def test_every_argument_has_a_default_and_a_description():
-    arguments = declared_arguments()
-    assert list(arguments) == ['model', 'image', 'camera_info', 'params_file', 'namespace',
-                               'use_sim_time', 'map_frame', 'device', 'log_level']
-    for name, keywords in arguments.items():
+def constant(file: Path, name: str):
+    """The value of a constant at the top of a file."""
+    return next(ast.literal_eval(node.value) for node in ast.parse(file.read_text()).body
+                if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name)
+
+
+def displays() -> dict[str, dict]:
+    text = (ROOT / 'config' / 'relocalizer.rviz').read_text()
+    return {display['Name']: display
+            for display in yaml.safe_load(text)['Visualization Manager']['Displays']}
+
+
+def test_the_arguments_are_those_that_the_pages_name():
+    assert list(declared_arguments(RELOCALIZE)) == [
+        'model', 'image', 'camera_info', 'params_file', 'namespace', 'namespaced_tf',
+        'use_sim_time', 'mode', 'tf_mode', 'image_transport', 'map_frame', 'device', 'autostart',
+        'rviz', 'record', 'odom_topic', 'log_level']
+    assert list(declared_arguments(NAV2_STARTUP)) == [
+        'namespace', 'use_sim_time', 'nav2', 'map', 'nav2_params_file']
+
+
+@pytest.mark.parametrize('file', [RELOCALIZE, NAV2_STARTUP], ids=lambda file: file.name)
+def test_every_argument_has_a_default_and_a_description(file):
+    for name, keywords in declared_arguments(file).items():
         assert 'default_value' in keywords, name
         assert len(ast.literal_eval(keywords['description'])) > 20, name
+        if 'choices' in keywords:
+            assert (ast.literal_eval(keywords['default_value'])
+                    in ast.literal_eval(keywords['choices'])), name
 
 
 def test_the_choices_are_those_of_the_node():
     pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
     from implicit_relocalizer.ros.parameters import CHOICES
-    choices = ast.literal_eval(declared_arguments()['device']['choices'])
-    assert choices == ['', *CHOICES['device']]
+    arguments = declared_arguments(RELOCALIZE)
+    for name in ('mode', 'tf_mode', 'image_transport', 'device'):
+        choices = ast.literal_eval(arguments[name]['choices'])
+        assert sorted(choices) == sorted(['', *CHOICES[name]]), name
 
 
-def test_a_launch_starts_the_node_with_the_arguments(spawn, tmp_path):
-    for module in ('launch', 'launch_ros'):
-        # The folder launch/ of the checkout counts as a namespace package: not that one.
-        spec = importlib.util.find_spec(module)
-        if spec is None or spec.origin is None:
-            pytest.skip(f'needs the Python module {module} of a ROS 2 installation')
-    from node_peer import write_model
-    program = tmp_path / 'lib' / 'implicit_relocalizer' / 'relocalizer'
-    marker = tmp_path / 'share' / 'ament_index' / 'resource_index' / 'packages' / (
-        'implicit_relocalizer')
-    for path in (program, marker):
-        path.parent.mkdir(parents=True)
-    marker.touch()
-    program.write_text(f'#!{sys.executable}\nimport sys\n'
-                       'from implicit_relocalizer.ros.node import main\nsys.exit(main())\n')
-    program.chmod(0o755)
-    prefixes = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get('AMENT_PREFIX_PATH'))))
-    process = spawn(
-        [sys.executable, '-c', RUN, str(LAUNCH_FILE), 'namespace:=robot', 'image:=/cam/image',
-         'camera_info:=info', f'model:={write_model(tmp_path / "model.pt")}', 'device:=cpu'],
-        AMENT_PREFIX_PATH=prefixes)
-    output = process.wait_for("ready: images from '/cam/image', calibration from '/robot/info'")
-    assert "scene 'colours' on cpu" in output
-    process.signal(signal.SIGINT)
-    assert process.wait() == 0
-    assert 'process has finished cleanly' in process.output()
+def test_what_the_launch_files_set_are_parameters_of_the_node():
+    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
+    from implicit_relocalizer.ros.parameters import CHOICES, Parameters
+    known = set(Parameters.__dataclass_fields__)
+    assert {*constant(RELOCALIZE, 'TEXT_PARAMETERS'), 'autostart'} <= known
+    scripted = constant(NAV2_STARTUP, 'SCRIPTED')
+    assert set(scripted) <= set(declared_arguments(RELOCALIZE))
+    assert scripted['mode'] in CHOICES['mode']
+    assert scripted['tf_mode'] in CHOICES['tf_mode']
+
+
+def test_nav2_startup_shares_arguments_with_the_file_that_it_includes():
+    arguments = declared_arguments(RELOCALIZE)
+    own = {'nav2', 'map', 'nav2_params_file'}
+    assert set(declared_arguments(NAV2_STARTUP)) - own <= set(arguments)
+    assert not own & set(arguments)
+
+
+def test_rviz_shows_what_the_node_says_and_sees():
+    topics = {display['Topic']['Value'] for display in displays().values() if 'Topic' in display}
+    assert topics == {'map', 'relocalizer/pose', 'relocalizer/pose_with_covariance',
+                      'initialpose', 'relocalizer/points', 'image', 'image/compressed'}
+    assert displays()['Predicted points']['Channel Name'] == 'weight'
+    assert 'rviz_default_plugins/TF' in {display['Class'] for display in displays().values()}
+
+
+def test_rviz_hears_every_publisher_and_names_are_relative_to_a_namespace():
+    for name, display in displays().items():
+        topic = display.get('Topic', {'Value': '', 'Reliability Policy': 'Best Effort'})
+        assert not topic['Value'].startswith('/'), name
+        latched = display['Class'] == 'rviz_default_plugins/Map'
+        assert topic['Reliability Policy'] == ('Reliable' if latched else 'Best Effort'), name
+        assert display['Enabled'] == display['Value'], name
+
+
+def test_the_plugins_of_rviz_are_those_that_the_package_asks_for():
+    text = (ROOT / 'config' / 'relocalizer.rviz').read_text()
+    packages = {line.split('Class: ')[1].split('/')[0] for line in text.splitlines()
+                if 'Class: ' in line and '/' in line}
+    assert packages == {'rviz_common', 'rviz_default_plugins'}
+    manifest = (ROOT / 'package.xml').read_text()
+    for package in ('rviz2', 'rviz_default_plugins', 'ros2bag', 'rosbag2_storage_mcap'):
+        assert f'<exec_depend>{package}</exec_depend>' in manifest

@@ -58,10 +58,10 @@ def test_wrong_values_are_refused_with_what_is_allowed(context, configurable, na
 def test_what_the_model_hangs_on_holds_while_it_is_loaded(configurable):
     node, state = configurable
     for entry in PARAMETERS:
-        same_kind = {bool: lambda v: not v, str: lambda v: entry.choices[-1] if entry.choices
-                     else 'other'}.get(type(entry.default), lambda v: v + type(v)(1) if v < 1
-                                       else v)
-        change = [Parameter(entry.name, value=same_kind(entry.default))]
+        change = [Parameter(entry.name, value=(
+            not entry.default if isinstance(entry.default, bool)
+            else (*entry.choices, 'other')[0] if isinstance(entry.default, str)
+            else type(entry.default)(1)))]
         state['is_configured'] = True
         result = node.set_parameters(change)[0]
         assert result.successful == entry.at_run_time, entry.name

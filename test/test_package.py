@@ -70,8 +70,8 @@ def test_ros_finds_programs_and_files_where_colcon_installs(tree, repository):
     share = prefix / 'share'
     assert (share / 'ament_index' / 'resource_index' / 'packages' / NAME).is_file()
     assert {'package.xml', 'launch', 'config'} <= names(share / NAME)
-    assert names(share / NAME / 'launch') == {'relocalize.launch.py'}
-    assert 'relocalizer.yaml' in names(share / NAME / 'config')
+    assert names(share / NAME / 'launch') == {'relocalize.launch.py', 'nav2_startup.launch.py'}
+    assert {'relocalizer.yaml', 'relocalizer.rviz'} <= names(share / NAME / 'config')
     trained_with = {path.name for path in (repository / 'config' / 'train').glob('*.yaml')}
     if trained_with:
         assert names(share / NAME / 'config' / 'train') == trained_with

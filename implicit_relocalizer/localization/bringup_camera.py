@@ -76,6 +76,10 @@ def check_camera_info(seen: Observation) -> list[Finding]:
             f'CameraInfo: {named(others)}',
             'name the topic with --camera-info and remap the node\'s camera_info to it, or let '
             'the camera driver publish it (camera_info_url)')]
+    if seen.calibration_problem:
+        return [*findings, _CALIBRATION.problem(
+            'camera_info_invalid', seen.calibration_problem,
+            'let the camera driver publish a CameraInfo that holds together')]
     if calibration is None:
         return [*findings, _CALIBRATION.problem(
             'camera_info_silent', f"{named([p.node for p in topic.publishers])} offers "

@@ -47,9 +47,11 @@ def child_of_mode(expected: Expectation) -> str:
 def _check_odometry(seen: Observation) -> list[Finding]:
     expected, lookup = seen.expected, seen.transforms.odometry
     name = f'{expected.odom_frame} -> {expected.base_frame}'
-    if lookup.found:
+    if lookup.found and seen.transforms.is_below(expected.base_frame, expected.odom_frame):
         return [_TRANSFORMS.ok('odometry_ok', f'{name} is there')]
-    sentence = (f'no transform {name} in {seen.seconds:g} s ({lookup.problem}); '
+    # tf2 also finds a way over a common parent, which is no odometry.
+    problem = lookup.problem or f"'{expected.base_frame}' does not hang below it"
+    sentence = (f'no transform {name} in {seen.seconds:g} s ({problem}); '
                 f'{_frames_that_exist(seen)}')
     remedy = ('start what publishes the odometry with its transform (wheel driver with '
               'publish_tf, or robot_localization), or name the frames with --odom-frame and '

@@ -137,6 +137,16 @@ class Transforms:
         """Every frame that was named, sorted."""
         return tuple(sorted({frame for link in self.links for frame in (link.parent, link.child)}))
 
+    def is_below(self, frame: str, ancestor: str) -> bool:
+        """Whether a frame is the other or hangs below it, directly or not."""
+        reached, waiting = {frame}, [frame]
+        while waiting:
+            child = waiting.pop()
+            parents = {link.parent for link in self.links if link.child == child} - reached
+            reached |= parents
+            waiting += parents
+        return ancestor in reached
+
 
 @dataclass(frozen=True)
 class Clock:
@@ -192,7 +202,8 @@ class Observation:
     """Everything seen in `seconds` of watching.
 
     `nodes` and `topics` are those of others: hidden nodes, the doctor itself and the topics that
-    every node has are left out. `environment` holds what decides whom one can see.
+    every node has are left out. `calibration` is None where no CameraInfo came, or one that makes
+    no sense, as `calibration_problem` then says. `environment` holds what decides whom one can see.
     """
 
     seconds: float
@@ -203,6 +214,7 @@ class Observation:
     topics: tuple[str, ...] = ()
     images: tuple[ImageSeen, ...] = ()
     calibration: CameraCalibration | None = None
+    calibration_problem: str = ''
     transforms: Transforms = Transforms()
     clock: Clock = Clock()
     relocalizer: Relocalizer = field(default_factory=Relocalizer)

@@ -132,5 +132,5 @@ def check_estimate(estimate: PoseEstimate, min_confidence: float,
     std_m = float(np.sqrt(np.diag(estimate.covariance_66)[:3].max()))
     if 0.0 < max_position_std_m < std_m:
         raise NoPoseError(Reason.UNCERTAIN,
-                          f'by its own covariance the answer may be off by {std_m:.2f} m (standard '
+                          f'the answer itself says that it may be off by {std_m:.2f} m (standard '
                           f'deviation), more than max_position_std_m {max_position_std_m:.2f}')

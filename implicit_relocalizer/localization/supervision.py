@@ -137,8 +137,8 @@ def _with_candidate(rules: Rules, belief: Belief, fix: Fix) -> tuple[tuple[Fix, 
 
 
 def _is_consensus(rules: Rules, candidates: tuple[Fix, ...], agreeing: int) -> bool:
-    """Enough fixes agree, and most do: look-alike places that take turns convince nobody."""
-    return agreeing >= rules.consensus_fixes and 2 * agreeing > len(candidates)
+    """Enough fixes agree, and two in three: look-alike places that take turns convince nobody."""
+    return agreeing >= rules.consensus_fixes and 3 * agreeing >= 2 * len(candidates)
 
 
 def _accept(belief: Belief, fix: Fix, text: str, now_s: float) -> Decision:

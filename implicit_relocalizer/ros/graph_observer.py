@@ -8,7 +8,7 @@ import difflib
 import io
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +17,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
+from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSCompatibility, QoSProfile, ReliabilityPolicy, qos_check_compatible
@@ -39,6 +40,7 @@ from implicit_relocalizer.localization.bringup_observation import (
     resolve_expectation,
 )
 from implicit_relocalizer.localization.camera_check import CameraCalibration, Size
+from implicit_relocalizer.localization.rejection import NoPoseError
 from implicit_relocalizer.ros.conversions import calibration_from_msg
 from implicit_relocalizer.ros.node_inquiry import NodeInquiry
 from implicit_relocalizer.ros.transform_watch import TransformWatch, node_of
@@ -50,6 +52,9 @@ _ENVIRONMENT = ('ROS_DOMAIN_ID', 'RMW_IMPLEMENTATION', 'ROS_AUTOMATIC_DISCOVERY_
 _EVERY_NODES_TOPICS = {'/rosout', '/parameter_events'}
 _TOPIC_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE, CAMERA_INFO_TYPE)
 _SPIN_LIMIT_S = 0.05
+# DDS participants announce themselves when they start, and every 3 s (Fast DDS; Cyclone: 1 to 5):
+# where the first announcement is lost, the next one is waited for.
+_MAX_DISCOVERY_S = 4.0
 
 
 @dataclass(frozen=True)
@@ -73,12 +78,13 @@ class Watch:
 class GraphObserver(Node):
     """Hears everyone: best effort is what every publisher can serve."""
 
-    def __init__(self, watch: Watch) -> None:
-        super().__init__(NODE_NAME, enable_rosout=False, start_parameter_services=False)
+    def __init__(self, watch: Watch, context: Context) -> None:
+        super().__init__(NODE_NAME, context=context, enable_rosout=False,
+                         start_parameter_services=False)
         self._watch = watch
         self._started_s = time.monotonic()
         self._images: list[ImageSeen] = []
-        self._calibration: CameraCalibration | None = None
+        self._camera_info: CameraInfo | None = None
         self._clock_ns: int | None = None
         self._clock_messages = 0
         self._transforms = TransformWatch(self)
@@ -92,6 +98,15 @@ class GraphObserver(Node):
         self.create_subscription(ClockMessage, '/clock', self._on_clock, best_effort)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
+    def is_alone(self) -> bool:
+        """Whether no node of others was found so far."""
+        return not any(self._other_nodes())
+
+    def begin(self) -> None:
+        """Let the watch begin now."""
+        self._started_s = time.monotonic()
+        self._images.clear()
+
     def inquire(self) -> None:
         """Ask the relocalizer what was not answered yet; to be called again and again."""
         if self._inquiry is not None:
@@ -103,6 +118,7 @@ class GraphObserver(Node):
         parameters = relocalizer.parameters if relocalizer is not None else {}
         frame = self._images[-1].frame_id if self._images else ''
         expected = resolve_expectation(self._watch.given, parameters, frame)
+        calibration, calibration_problem = _read_calibration(self._camera_info)
         topics = self._published_topics()
         type_name = COMPRESSED_IMAGE_TYPE if self._watch.compressed else IMAGE_TYPE
         found = {} if relocalizer is None else {'relocalizer': relocalizer}
@@ -114,7 +130,7 @@ class GraphObserver(Node):
             nodes=tuple(sorted(self._other_nodes())),
             topics=tuple(topics),
             images=tuple(self._images),
-            calibration=self._calibration,
+            calibration=calibration, calibration_problem=calibration_problem,
             transforms=self._transforms.observe(expected),
             clock=Clock(tuple(sorted({
                 node_of(info) for info in self.get_publishers_info_by_topic('/clock')})),
@@ -130,7 +146,7 @@ class GraphObserver(Node):
             time.time_ns(), self._clock_ns, size, message.header.frame_id))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
-        self._calibration = calibration_from_msg(message)
+        self._camera_info = message
 
     def _on_clock(self, message: ClockMessage) -> None:
         self._clock_messages += 1
@@ -168,30 +184,39 @@ class GraphObserver(Node):
 
 def observe_graph(watch: Watch, seconds: float, model: Model | None,
                   computer: Computer) -> Observation:
-    """Join the graph of this environment, watch it for some seconds and leave it again."""
-    with _observing(watch) as observer:
-        executor = SingleThreadedExecutor()
-        executor.add_node(observer)
-        end_s = time.monotonic() + seconds
-        while time.monotonic() < end_s:
-            observer.inquire()
-            executor.spin_once(_SPIN_LIMIT_S)
-        executor.shutdown()
+    """Join the graph of this environment, watch it for some seconds and leave it again.
+
+    The watch begins when the first other node was found; where none is, it ends at once.
+    """
+    with _observing(watch) as (observer, spin_once):
+        alone_until_s = time.monotonic() + max(seconds, _MAX_DISCOVERY_S)
+        while observer.is_alone() and time.monotonic() < alone_until_s:
+            spin_once()
+        if not observer.is_alone():
+            observer.begin()
+            end_s = time.monotonic() + seconds
+            while time.monotonic() < end_s:
+                observer.inquire()
+                spin_once()
         return observer.observe(model, computer)
 
 
 @contextmanager
-def _observing(watch: Watch) -> Iterator[GraphObserver]:
+def _observing(watch: Watch) -> Iterator[tuple[GraphObserver, Callable[[], None]]]:
+    context = Context()
     # Python's own handling of Ctrl-C ends the watch; nothing here needs an orderly end.
-    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        observer = GraphObserver(watch)
+        observer = GraphObserver(watch, context)
+        executor = SingleThreadedExecutor(context=context)
+        executor.add_node(observer)
         try:
-            yield observer
+            yield observer, lambda: executor.spin_once(_SPIN_LIMIT_S)
         finally:
+            executor.shutdown()
             observer.destroy_node()
     finally:
-        rclpy.try_shutdown()
+        context.try_shutdown()
 
 
 def _describe_incompatible(publishers: Iterable[TopicEndpointInfo],
@@ -217,6 +242,16 @@ def _compressed_size(message: CompressedImage) -> Size | None:
             return image.size
     except (UnidentifiedImageError, OSError, ValueError):
         return None
+
+
+def _read_calibration(info: CameraInfo | None) -> tuple[CameraCalibration | None, str]:
+    """The calibration, or None and what is wrong with it."""
+    if info is None:
+        return None, ''
+    try:
+        return calibration_from_msg(info), ''
+    except NoPoseError as error:
+        return None, str(error)
 
 
 def _read_environment() -> dict[str, str]:
