@@ -135,6 +135,8 @@ CASES = [
      'no_camera_info', "on '/camera_info'; topics of CameraInfo: '/camera/camera_info'"),
     ({'calibration': None}, PROBLEM, 'camera_info_silent', 'no CameraInfo came in 5 s'),
     ({'camera_info': replace(INFO, incompatible=('words',))}, PROBLEM, 'qos_mismatch', 'words'),
+    ({'calibration': None, 'calibration_problem': 'the region reaches out'}, PROBLEM,
+     'camera_info_invalid', 'the region reaches out'),
     (uncalibrated(), PROBLEM, 'camera_uncalibrated', 'K of the CameraInfo'),
     ({'calibration': replace(CALIBRATION, P_34=np.zeros((3, 4))),
       'expected': replace(EXPECTED, rectified=True)}, PROBLEM, 'camera_uncalibrated',
@@ -148,6 +150,8 @@ CASES = [
     ({'transforms': links(MAP_ODOM, BASE_LENS, odometry=ABSENT)}, PROBLEM, 'no_odometry',
      "no transform odom -> base_link in 5 s (frame does not exist); frames that exist: "
      "'base_link', 'lens', 'map', 'odom'"),
+    ({'transforms': links(MAP_ODOM, replace(ODOM_BASE, parent='map'), BASE_LENS)}, PROBLEM,
+     'no_odometry', "('base_link' does not hang below it)"),
     ({'transforms': links(odometry=ABSENT, camera_mount=ABSENT), 'expected': mode('none')},
      WARNING, 'no_odometry', 'no frame exists at all; fixes are then compared'),
     ({'transforms': links(odometry=ABSENT), 'expected': mode('map_to_camera'),
@@ -276,7 +280,10 @@ def test_every_finding_is_told_with_its_values_and_a_remedy(changes, severity, c
 
 
 # What is as true beside a finding.
-FOLLOWS = {'node_wall_time': {'no_clock'}, 'no_clock': {'node_wall_time'}}
+FOLLOWS = {
+    'node_wall_time': {'no_clock'}, 'no_clock': {'node_wall_time'},
+    'image_type': {'node_listens_elsewhere'}, 'model_ok': {'images_silent'},
+    'node_skipped': {'map_odom_taken'}}  # by whom, if not by the node that is not looked for?
 
 
 def test_a_healthy_robot_has_no_finding_to_repair():

@@ -203,7 +203,7 @@ class Observation:
 
     `nodes` and `topics` are those of others: hidden nodes, the doctor itself and the topics that
     every node has are left out. `calibration` is None where no CameraInfo came, or one that makes
-    no sense, as `calibration_problem` then says. `environment` holds what decides whom one can see.
+    no sense, as `calibration_problem` then says. `environment` decides whom one can see.
     """
 
     seconds: float
