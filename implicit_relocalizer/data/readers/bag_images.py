@@ -111,8 +111,9 @@ def _raw_pixels(message: Any, encoding: _Encoding) -> NDArray[np.generic]:
 def _check_compressed(data: bytes, image_format: str) -> EncodedImage:
     """The bytes as they are where they decode to what they mean, else the same image as PNG."""
     # image_transport: 'ENCODING; CODEC compressed STORED', the older form is 'CODEC' alone.
-    stored = re.search(r'compressed\s+(\w+)', image_format)
-    stored_encoding = stored.group(1) if stored else ''
+    # STORED is empty where a PNG keeps a mosaic as it came.
+    stored = re.search(r'compressed\s+(\w+)|^(bayer_\w+);(?!.*compressed\s+\w)', image_format)
+    stored_encoding = (stored.group(1) or stored.group(2)) if stored else ''
     try:
         with Image.open(io.BytesIO(data)) as image:
             image.load()  # Pillow, unlike OpenCV, refuses what is cut off
