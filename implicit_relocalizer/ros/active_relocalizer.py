@@ -197,9 +197,11 @@ class ActiveRelocalizer:
     def _apply(self, decision: Decision) -> None:
         self.belief = decision.belief
         for transition in decision.transitions if self._node.context.ok() else ():
-            tell = (self._node.get_logger().warning if transition.after is State.LOST
-                    else self._node.get_logger().info)
-            tell(f'state {transition}')
+            # Two calls: rclpy holds the place of a call to its first severity.
+            if transition.after is State.LOST:
+                self._node.get_logger().warning(f'state {transition}')
+            else:
+                self._node.get_logger().info(f'state {transition}')
             if transition.after in (State.LOST, State.SEARCHING):
                 self._initial_pose.withdraw()
                 self._map_transform.lose()

@@ -112,9 +112,10 @@ class RelocalizerNode(LifecycleNode):
             self.load()
         except (ModelFileError, ParameterError) as error:
             # Alone, this is the end; a manager may repair what is wrong and try again.
-            tell = (self.get_logger().fatal if self._settings.autostart
-                    else self.get_logger().error)
-            tell(f'not configured: {error}')
+            if self._settings.autostart:
+                self.get_logger().fatal(f'not configured: {error}')
+            else:
+                self.get_logger().error(f'not configured: {error}')
             return TransitionCallbackReturn.FAILURE
         except Exception as error:
             self.get_logger().error(f'not configured, a fault of this program: {error!r}\n'
