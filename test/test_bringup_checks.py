@@ -65,14 +65,14 @@ def images(count=40, period_s=0.1, age_s=0.05, clock_age_s=None, **changes):
         stamp_ns = NOW_NS + int(number * period_s * SECOND_NS)
         clock_ns = None if clock_age_s is None else stamp_ns + int(clock_age_s * SECOND_NS)
         seen.append(ImageSeen(1.0 + number * period_s, stamp_ns,
-                              stamp_ns + int(age_s * SECOND_NS), clock_ns, (640, 480), 'lens'))
+                              stamp_ns + int(age_s * SECOND_NS), clock_ns, 'lens'))
     return tuple(replace(image, **changes) for image in seen)
 
 
 HEALTHY = Observation(
     5.0, EXPECTED, IMAGE, INFO, nodes=('/camera', '/relocalizer'),
-    topics=('/camera_info', '/image'), images=images(), calibration=CALIBRATION,
-    transforms=TRANSFORMS, relocalizer=NODE,
+    topics=('/camera_info', '/image'), images=images(), image_size=(640, 480),
+    calibration=CALIBRATION, transforms=TRANSFORMS, relocalizer=NODE,
     model=Model('m.pt', '', 'office', 'world', (320, 240)),
     computer=Computer('/dev/nvidia0', '2.9', True))
 
@@ -125,7 +125,8 @@ CASES = [
      WARNING, 'several_image_publishers', "2 publishers: '/bag', '/camera'"),
     ({'images': images(3, 1.5)}, PROBLEM, 'image_rate_low', '0.75 Hz'),
     ({'images': images(1)}, PROBLEM, 'image_rate_low', '(1 in 5 s)'),
-    ({'images': images(size=None)}, PROBLEM, 'image_unreadable', 'cannot be opened'),
+    ({'image_size': None, 'image_problem': 'big-endian pixels'}, PROBLEM, 'image_unusable',
+     'big-endian pixels'),
     ({'images': images(frame_id=''), 'expected': replace(EXPECTED, camera_frame='')}, PROBLEM,
      'image_frame_empty', "frame_id of the images on '/image' is empty"),
     ({'images': images(frame_id='')}, WARNING, 'image_frame_empty', "'lens' is taken instead"),
@@ -249,7 +250,8 @@ CASES = [
      'm.pt: not a TorchScript file'),
     ({'model': replace(HEALTHY.model, image_size=(640, 360))}, PROBLEM, 'model_aspect',
      'trained on images of 640x360 pixels, the camera sends 640x480: another aspect ratio'),
-    ({'images': ()}, OK, 'model_ok', 'without an image its aspect ratio is not compared'),
+    ({'images': (), 'image_size': None}, OK, 'model_ok',
+     'without an image its aspect ratio is not compared'),
     ({}, OK, 'model_ok', "its frame 'world' is published as 'map'"),
     ({'computer': Computer('', '2.9', False)}, OK, 'no_gpu', 'on the CPU'),
     ({'computer': Computer('/dev/nvidia0', '2.9+cpu', False)}, WARNING, 'torch_without_cuda',

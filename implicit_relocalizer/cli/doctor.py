@@ -62,6 +62,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--node', default='/relocalizer', metavar='NAME',
                         help="fully qualified name of the relocalizer (%(default)s); '' looks "
                         'for none')
+    parser.add_argument('--namespaced-tf', action='store_true',
+                        help="TF is on tf and tf_static of that node's namespace, as Nav2 has "
+                        'it, not on /tf')
     parser.add_argument('--seconds', type=_seconds, default=5.0, metavar='S',
                         help='how long to watch (%(default)g)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write everything seen')
@@ -84,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     )
     image = options.image or ('/image/compressed' if options.compressed else '/image')
     watch = Watch(image, options.camera_info, options.compressed, _absolute(options.node),
-                  {name: getattr(options, name) for name in _EXPECTED})
+                  options.namespaced_tf, {name: getattr(options, name) for name in _EXPECTED})
     seen = observe_graph(watch, options.seconds, _observe_model(options.model),
                          _observe_computer())
     findings = check_bringup(seen)

@@ -52,10 +52,9 @@ def check_images(seen: Observation) -> list[Finding]:
             f'({len(seen.images)} in {seen.seconds:g} s), too few to agree with each other',
             f'let the camera send at least {MIN_IMAGE_RATE_HZ:g} image per second, better 5; '
             f'big images that get lost on the network arrive as compressed ones'))
-    if seen.image_size is None:
+    if seen.image_problem:
         findings.append(_IMAGES.problem(
-            'image_unreadable', f"the images on '{topic.name}' cannot be opened",
-            'let the publisher send JPEG or PNG (compressedDepth is none)'))
+            'image_unusable', seen.image_problem, f"repair the publisher of '{topic.name}'"))
     if not seen.images[-1].frame_id:
         findings.append(_empty_frame(seen))
     if findings:

@@ -76,7 +76,6 @@ class ImageSeen:
         stamp_ns: Stamp of its header.
         wall_ns: System time at arrival.
         clock_ns: Time of the last /clock message before it; None where there was none.
-        size: Width and height in pixels; None where it could not be read.
         frame_id: Frame of its header.
     """
 
@@ -84,7 +83,6 @@ class ImageSeen:
     stamp_ns: int
     wall_ns: int
     clock_ns: int | None
-    size: Size | None
     frame_id: str
 
 
@@ -202,8 +200,9 @@ class Observation:
     """Everything seen in `seconds` of watching.
 
     `nodes` and `topics` are those of others: hidden nodes, the doctor itself and the topics that
-    every node has are left out. `calibration` is None where no CameraInfo came, or one that makes
-    no sense, as `calibration_problem` then says. `environment` decides whom one can see.
+    every node has are left out. `image_size` (width and height in pixels) and `calibration` are
+    None where no message came, or one that the node cannot use, as `image_problem` and
+    `calibration_problem` then say. `environment` decides whom one can see.
     """
 
     seconds: float
@@ -213,6 +212,8 @@ class Observation:
     nodes: tuple[str, ...] = ()
     topics: tuple[str, ...] = ()
     images: tuple[ImageSeen, ...] = ()
+    image_size: Size | None = None
+    image_problem: str = ''
     calibration: CameraCalibration | None = None
     calibration_problem: str = ''
     transforms: Transforms = Transforms()
@@ -221,11 +222,6 @@ class Observation:
     model: Model | None = None
     computer: Computer = Computer()
     environment: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def image_size(self) -> Size | None:
-        """Width and height of the newest image; None where none came or could be read."""
-        return self.images[-1].size if self.images else None
 
 
 def resolve_expectation(given: Mapping[str, Any], parameters: Mapping[str, Any],

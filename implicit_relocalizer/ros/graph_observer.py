@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rclpy
+from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
-from PIL import Image as PillowImage
-from PIL import UnidentifiedImageError
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -42,6 +40,7 @@ from implicit_relocalizer.localization.bringup_observation import (
 from implicit_relocalizer.localization.camera_check import CameraCalibration, Size
 from implicit_relocalizer.localization.rejection import NoPoseError
 from implicit_relocalizer.ros.conversions import calibration_from_msg
+from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 from implicit_relocalizer.ros.node_inquiry import NodeInquiry
 from implicit_relocalizer.ros.transform_watch import TransformWatch, node_of
 
@@ -65,6 +64,7 @@ class Watch:
         image, camera_info: Topics.
         compressed: The images are sensor_msgs/CompressedImage.
         node: Fully qualified name of the relocalizer; empty: none.
+        namespaced_tf: Transforms are on tf and tf_static of the node's namespace.
         given: What the user expects, by the names of `Expectation`.
     """
 
@@ -72,6 +72,7 @@ class Watch:
     camera_info: str = '/camera_info'
     compressed: bool = False
     node: str = '/relocalizer'
+    namespaced_tf: bool = False
     given: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -80,10 +81,11 @@ class GraphObserver(Node):
 
     def __init__(self, watch: Watch, context: Context) -> None:
         super().__init__(NODE_NAME, context=context, enable_rosout=False,
-                         start_parameter_services=False)
+                         start_parameter_services=False, cli_args=_tf_arguments(watch))
         self._watch = watch
         self._started_s = time.monotonic()
         self._images: list[ImageSeen] = []
+        self._newest_image: Image | CompressedImage | None = None
         self._camera_info: CameraInfo | None = None
         self._clock_ns: int | None = None
         self._clock_messages = 0
@@ -98,9 +100,10 @@ class GraphObserver(Node):
         self.create_subscription(ClockMessage, '/clock', self._on_clock, best_effort)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
-    def is_alone(self) -> bool:
-        """Whether no node of others was found so far."""
-        return not any(self._other_nodes())
+    def has_company(self) -> bool:
+        """Whether the relocalizer was found; where none is looked for, any node of others."""
+        nodes = list(self._other_nodes())
+        return self._watch.node in nodes if self._watch.node else bool(nodes)
 
     def begin(self) -> None:
         """Let the watch begin now."""
@@ -118,6 +121,7 @@ class GraphObserver(Node):
         parameters = relocalizer.parameters if relocalizer is not None else {}
         frame = self._images[-1].frame_id if self._images else ''
         expected = resolve_expectation(self._watch.given, parameters, frame)
+        image_size, image_problem = _read_size(self._newest_image)
         calibration, calibration_problem = _read_calibration(self._camera_info)
         topics = self._published_topics()
         type_name = COMPRESSED_IMAGE_TYPE if self._watch.compressed else IMAGE_TYPE
@@ -130,6 +134,7 @@ class GraphObserver(Node):
             nodes=tuple(sorted(self._other_nodes())),
             topics=tuple(topics),
             images=tuple(self._images),
+            image_size=image_size, image_problem=image_problem,
             calibration=calibration, calibration_problem=calibration_problem,
             transforms=self._transforms.observe(expected),
             clock=Clock(tuple(sorted({
@@ -139,11 +144,10 @@ class GraphObserver(Node):
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         stamp = message.header.stamp
-        size = (_compressed_size(message) if isinstance(message, CompressedImage)
-                else (message.width, message.height))
+        self._newest_image = message
         self._images.append(ImageSeen(
             time.monotonic() - self._started_s, stamp.sec * 1_000_000_000 + stamp.nanosec,
-            time.time_ns(), self._clock_ns, size, message.header.frame_id))
+            time.time_ns(), self._clock_ns, message.header.frame_id))
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         self._camera_info = message
@@ -186,18 +190,17 @@ def observe_graph(watch: Watch, seconds: float, model: Model | None,
                   computer: Computer) -> Observation:
     """Join the graph of this environment, watch it for some seconds and leave it again.
 
-    The watch begins when the first other node was found; where none is, it ends at once.
+    The watch begins when the relocalizer was found, or after the time that discovery may take.
     """
     with _observing(watch) as (observer, spin_once):
-        alone_until_s = time.monotonic() + max(seconds, _MAX_DISCOVERY_S)
-        while observer.is_alone() and time.monotonic() < alone_until_s:
+        discovered_s = time.monotonic() + _MAX_DISCOVERY_S
+        while not observer.has_company() and time.monotonic() < discovered_s:
             spin_once()
-        if not observer.is_alone():
-            observer.begin()
-            end_s = time.monotonic() + seconds
-            while time.monotonic() < end_s:
-                observer.inquire()
-                spin_once()
+        observer.begin()
+        end_s = time.monotonic() + seconds
+        while time.monotonic() < end_s:
+            observer.inquire()
+            spin_once()
         return observer.observe(model, computer)
 
 
@@ -219,6 +222,14 @@ def _observing(watch: Watch) -> Iterator[tuple[GraphObserver, Callable[[], None]
         context.try_shutdown()
 
 
+def _tf_arguments(watch: Watch) -> list[str]:
+    if not watch.namespaced_tf:
+        return []
+    namespace = watch.node.rpartition('/')[0]
+    return ['--ros-args', '-r', f'/tf:={namespace}/tf',
+            '-r', f'/tf_static:={namespace}/tf_static']
+
+
 def _describe_incompatible(publishers: Iterable[TopicEndpointInfo],
                            subscriptions: list[TopicEndpointInfo]) -> Iterator[str]:
     for publisher in publishers:
@@ -236,12 +247,15 @@ def _describe_qos(qos: QoSProfile) -> str:
                      for policy in (qos.reliability, qos.durability))
 
 
-def _compressed_size(message: CompressedImage) -> Size | None:
+def _read_size(image: Image | CompressedImage | None) -> tuple[Size | None, str]:
+    """Width and height in pixels; or None and why the relocalizer cannot use such an image."""
+    if image is None:
+        return None, ''
     try:
-        with PillowImage.open(io.BytesIO(bytes(message.data))) as image:  # reads the header only
-            return image.size
-    except (UnidentifiedImageError, OSError, ValueError):
-        return None
+        height, width, _ = rgb_from_msg(CvBridge(), image).shape
+    except NoPoseError as error:
+        return None, str(error)
+    return (width, height), ''
 
 
 def _read_calibration(info: CameraInfo | None) -> tuple[CameraCalibration | None, str]:
