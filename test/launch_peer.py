@@ -38,7 +38,7 @@ with open(sys.argv[0] + '.note', 'w') as file:
     files = [sys.argv[i + 1] for i, a in enumerate(sys.argv) if a == '--params-file']
     json.dump([sys.argv[1:], [open(name).read() for name in files]], file)
 os.rename(sys.argv[0] + '.note', sys.argv[0] + '.json')
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
+signal.signal(signal.SIGINT, lambda *_: os._exit(0))
 signal.pause()
 '''
 

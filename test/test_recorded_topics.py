@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a run records: names as ROS resolves them, and a command line that all releases take."""
 
+import contextlib
+import time
 from pathlib import Path
 
 import pytest
@@ -63,17 +65,48 @@ def test_what_is_no_namespace_is_refused():
         full_topic_name('image', 'my robot')
 
 
-def test_the_names_are_those_that_rclpy_resolves(ros_domain_id):
-    rclpy = pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    context = rclpy.Context()
-    rclpy.init(context=context, domain_id=ros_domain_id)
-    try:
-        node = rclpy.create_node('relocalizer', namespace='fleet/robot1', context=context)
-        for name in ('image', '/image', '~/pose', 'a/b', 'image/compressed'):
-            assert full_topic_name(name, 'fleet/robot1') == node.resolve_topic_name(name)
-        node.destroy_node()
-    finally:
-        context.try_shutdown()
+@pytest.fixture(scope='module')
+def ros():
+    """Skips where ROS is absent, before `context` needs it."""
+    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
+    pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
+
+
+def test_the_names_are_those_that_rclpy_resolves(ros, context):
+    from rclpy import create_node
+    node = create_node('relocalizer', namespace='fleet/robot1', context=context)
+    for name in ('image', '/image', '~/pose', 'a/b', 'image/compressed'):
+        assert full_topic_name(name, 'fleet/robot1') == node.resolve_topic_name(name)
+    node.destroy_node()
+
+
+def test_nothing_that_the_real_node_hears_or_says_is_missing(
+        ros, spawn, relocalizer_command, context, tmp_path):
+    from node_peer import write_model
+    from rclpy import create_node
+    process = spawn([*relocalizer_command, '--ros-args', '-r', '__ns:=/robot1', '-p',
+                     'device:=cpu', '-p', f'model:={write_model(tmp_path / "model.pt")}'])
+    process.wait_for('ready')
+    node = create_node('listener', context=context)
+    recorded = set(recorded_topics('robot1', 'image', 'camera_info'))
+    end_s = time.monotonic() + 20.0
+    # The node takes odometry from TF.
+    while (missing := recorded - (topics := _topics_of(node))) != {'/robot1/odom'}:
+        assert time.monotonic() < end_s, missing
+        time.sleep(0.1)
+    node.destroy_node()
+    of_every_node = {'/rosout', '/parameter_events', '/robot1/relocalizer/transition_event'}
+    assert topics - of_every_node - recorded == {'/robot1/relocalizer/points'}
+
+
+def _topics_of(node) -> set[str]:
+    """What the relocalizer publishes and hears, as far as it is discovered."""
+    from rclpy.node import NodeNameNonExistentError
+    name = ('relocalizer', '/robot1')
+    with contextlib.suppress(NodeNameNonExistentError):
+        return {topic for topic, _ in (*node.get_publisher_names_and_types_by_node(*name),
+                                       *node.get_subscriber_names_and_types_by_node(*name))}
+    return set()
 
 
 @pytest.mark.parametrize(('image', 'argument', 'in_file', 'expected'), [
