@@ -32,12 +32,14 @@ class ColourModel(torch.nn.Module):
     """Answers with the mean colour as position and the intrinsics as variances.
 
     So a test knows which image was answered, and with which K. `work` matrix products make it
-    slow. A red of 255 makes it fail in its numbers, a blue of 255 unsure.
+    slow. A red of 255 makes it fail in its numbers, a blue of 255 unsure. Like models that
+    regress the pose, it may have no points.
     """
 
-    def __init__(self, work: int) -> None:
+    def __init__(self, work: int, has_points: bool) -> None:
         super().__init__()
         self.work = work
+        self.has_points = has_points
 
     def forward(self, image_hw3: torch.Tensor, K_33: torch.Tensor) -> Dict[str, torch.Tensor]:
         colour = image_hw3.float().mean(dim=(0, 1))
@@ -54,17 +56,22 @@ class ColourModel(torch.nn.Module):
         confidence = torch.tensor(0.9)
         if bool(colour[2] > 254.0):
             confidence = torch.tensor(0.1)
-        return {'R_world_camera': R, 't_world_camera': colour, 'confidence': confidence,
-                'covariance': torch.diag(variances), 'inlier_fraction': torch.tensor(0.5)}
+        outputs = {
+            'R_world_camera': R, 't_world_camera': colour, 'confidence': confidence,
+            'covariance': torch.diag(variances), 'inlier_fraction': torch.tensor(0.5)}
+        if self.has_points:
+            outputs['points_world'] = torch.stack([colour, colour + 1.0])
+            outputs['weights'] = torch.tensor([0.25, 0.75])
+        return outputs
 
 
-def write_model(path: Path, work: int = 0) -> Path:
+def write_model(path: Path, work: int = 0, has_points: bool = True) -> Path:
     metadata = ModelMetadata(
         scene='colours', image_size=(WIDTH, HEIGHT), K_33=((60.0, 0.0, 31.5), (0.0, 61.0, 23.5),
                                                           (0.0, 0.0, 1.0)),
         position_min_m=(0.0, 0.0, 0.0), position_max_m=(255.0, 255.0, 255.0), encoder='none',
         accuracy={'held_out_median_m': 0.125})
-    save_model(torch.jit.script(ColourModel(work)), path, metadata)
+    save_model(torch.jit.script(ColourModel(work, has_points)), path, metadata)
     return path
 
 
@@ -85,7 +92,7 @@ def info(**changes) -> CameraInfo:
 class Peer:
     """The robot around the node: a camera, and somebody who wants the pose."""
 
-    def __init__(self, namespace: str, context) -> None:
+    def __init__(self, namespace: str, context, connect: bool = True) -> None:
         self.node = rclpy.create_node('peer', namespace=namespace, context=context)
         self._executor = SingleThreadedExecutor(context=context)
         self._executor.add_node(self.node)
@@ -102,6 +109,11 @@ class Peer:
             self.covariances.append, qos)
         self.node.create_subscription(
             TFMessage, 'tf', lambda message: self.transforms.extend(message.transforms), qos)
+        if connect:
+            self.connect()
+
+    def connect(self) -> None:
+        """Wait until an active node and this robot have found each other."""
         self.wait_until(lambda: self._images.get_subscription_count() == 1 and
                         self._infos.get_subscription_count() == 1 and
                         self.node.count_publishers('relocalizer/pose') == 1 and
