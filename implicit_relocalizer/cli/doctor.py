@@ -66,7 +66,8 @@ def add_parser(commands: Subparsers) -> None:
                         help="TF is on tf and tf_static of that node's namespace, as Nav2 has "
                         'it, not on /tf')
     parser.add_argument('--seconds', type=_seconds, default=5.0, metavar='S',
-                        help='how long to watch (%(default)g)')
+                        help='how long to watch (%(default)g); in less than 4 s DDS may not have '
+                        'found everyone')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write everything seen')
     parser.set_defaults(run=run)
 

@@ -51,8 +51,7 @@ _ENVIRONMENT = ('ROS_DOMAIN_ID', 'RMW_IMPLEMENTATION', 'ROS_AUTOMATIC_DISCOVERY_
 _EVERY_NODES_TOPICS = {'/rosout', '/parameter_events'}
 _TOPIC_TYPES = (IMAGE_TYPE, COMPRESSED_IMAGE_TYPE, CAMERA_INFO_TYPE)
 _SPIN_LIMIT_S = 0.05
-# DDS participants announce themselves when they start, and every 3 s (Fast DDS; Cyclone: 1 to 5):
-# where the first announcement is lost, the next one is waited for.
+# DDS participants announce themselves when they start and, where that was lost, every 3 s.
 _MAX_DISCOVERY_S = 4.0
 
 
@@ -100,10 +99,15 @@ class GraphObserver(Node):
         self.create_subscription(ClockMessage, '/clock', self._on_clock, best_effort)
         self.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, 10)
 
-    def has_company(self) -> bool:
-        """Whether the relocalizer was found; where none is looked for, any node of others."""
-        nodes = list(self._other_nodes())
-        return self._watch.node in nodes if self._watch.node else bool(nodes)
+    def is_alone(self) -> bool:
+        """Whether nothing of others was found."""
+        return not any(self._other_nodes()) and not self._published_topics()
+
+    def has_discovered(self) -> bool:
+        """Whether the camera and the relocalizer, where one is looked for, were found."""
+        nodes = set(self._other_nodes())
+        return (self.count_publishers(self._image_topic) > 0
+                and (self._watch.node in nodes if self._watch.node else bool(nodes)))
 
     def begin(self) -> None:
         """Let the watch begin now."""
@@ -190,12 +194,15 @@ def observe_graph(watch: Watch, seconds: float, model: Model | None,
                   computer: Computer) -> Observation:
     """Join the graph of this environment, watch it for some seconds and leave it again.
 
-    The watch begins when the relocalizer was found, or after the time that discovery may take.
+    The watch begins when the camera and the relocalizer were found, or after the time that
+    discovery may take; it ends there where nobody was found at all.
     """
     with _observing(watch) as (observer, spin_once):
         discovered_s = time.monotonic() + _MAX_DISCOVERY_S
-        while not observer.has_company() and time.monotonic() < discovered_s:
+        while not observer.has_discovered() and time.monotonic() < discovered_s:
             spin_once()
+        if observer.is_alone():
+            return observer.observe(model, computer)
         observer.begin()
         end_s = time.monotonic() + seconds
         while time.monotonic() < end_s:

@@ -21,6 +21,7 @@ from implicit_relocalizer.localization.bringup_observation import (
     Transforms,
 )
 
+_UNKNOWN = '_NODE_NAME_UNKNOWN_'  # the middleware's, until it knows better
 _DEPTH = 100  # as tf2's own listeners
 _TOPICS = ('/tf', '/tf_static')  # the node may have remapped them
 
@@ -112,6 +113,8 @@ class TransformWatch:
 
 def node_of(info: TopicEndpointInfo) -> str:
     """Fully qualified name of the node behind a publisher or subscription."""
+    if info.node_name == _UNKNOWN:
+        return 'a node not known yet'
     return f'{info.node_namespace.rstrip("/")}/{info.node_name}'
 
 
