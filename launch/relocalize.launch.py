@@ -114,6 +114,7 @@ def relocalizer(argument: dict[str, str], tf_remappings: list[tuple[str, str]]) 
         remappings=[('image', argument['image']), ('camera_info', argument['camera_info']),
                     *tf_remappings],
         ros_arguments=['--log-level', argument['log_level']],
+        sigterm_timeout='15',  # Python takes torch apart at its end, on busy cores for seconds
     )
 
 

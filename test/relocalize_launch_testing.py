@@ -30,7 +30,7 @@ class TestRunning(unittest.TestCase):
     """While the node runs."""
 
     def test_it_becomes_ready(self, proc_output):
-        proc_output.assertWaitFor("ready: images from '/cam/image'", timeout=60, stream='stderr')
+        proc_output.assertWaitFor("ready: images from '/cam/image'", timeout=120, stream='stderr')
 
 
 @launch_testing.post_shutdown_test()

@@ -231,5 +231,5 @@ def test_launch_testing_sees_a_clean_start_and_a_clean_end(packages, tmp_path):
     process = packages.run([sys.executable, '-m', 'launch_testing.launch_test',
                             str(ROOT / 'test' / 'relocalize_launch_testing.py'),
                             f'model:={model}'])
-    assert process.wait() == 0, process.output()
+    assert process.wait(180.0) == 0, process.output()
     assert 'OK' in process.output()
