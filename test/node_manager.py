@@ -20,10 +20,12 @@ from node_nursery import ForkedNode, Nursery
 from node_peer import HEIGHT, WAIT_S, WIDTH, Peer, colour_image, info
 from rcl_interfaces.msg import SetParametersResult
 from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
 from rclpy.task import Future
+from rclpy.timer import Timer
 from rosgraph_msgs.msg import Clock as ClockMsg
 from sensor_msgs.msg import CameraInfo, Image
 from std_srvs.srv import Empty, Trigger
@@ -68,12 +70,13 @@ class ManagedRobot(Peer):
         self.mount_m: tuple[float, float, float] | None = None  # of the camera in odom
         self.is_clock_simulated = bool(parameters.get('use_sim_time'))
         self._simulated_ns, self._speed = 0, 1.0
-        self._camera = None
+        self._camera: Timer | None = None
         qos = QoSProfile(depth=100)
         self._transforms = self.node.create_publisher(TFMessage, 'tf', qos)
         self.node.create_subscription(DiagnosticArray, 'diagnostics', self._on_diagnostics, qos)
-        self._clients = {name: self.node.create_client(kind, name)
-                         for name, kind in _SERVICES.items()}
+        self._clients: dict[str, Client] = {
+            name: self.node.create_client(kind, name)
+            for name, kind in _SERVICES.items()}
         if self.is_clock_simulated:
             self._clock = self.node.create_publisher(ClockMsg, 'clock', qos)
             self._timer(_CLOCK_TICK_S, self._tick)

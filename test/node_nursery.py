@@ -12,11 +12,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import time
 from pathlib import Path
+from signal import SIGKILL, Signals
 from types import TracebackType
 from typing import Any, NoReturn
 
@@ -49,7 +50,7 @@ class ForkedNode:
             time.sleep(0.02)
         return self.output()
 
-    def signal(self, number: signal.Signals) -> None:
+    def signal(self, number: Signals) -> None:
         """Send a signal."""
         os.kill(self.pid, number)
 
@@ -61,7 +62,7 @@ class ForkedNode:
             time.sleep(0.01)
         return status
 
-    def end_by(self, number: signal.Signals) -> float:
+    def end_by(self, number: Signals) -> float:
         """Send a signal and wait for the end.
 
         Returns:
@@ -86,11 +87,9 @@ class ForkedNode:
         return found
 
     def memory_kib(self) -> int:
-        """Resident memory that is no file: what a leak adds to."""
-        for line in Path(f'/proc/{self.pid}/status').read_text().splitlines():
-            if line.startswith('RssAnon:'):
-                return int(line.split()[1])
-        raise AssertionError('no RssAnon')
+        """Memory that is no file's, swapped out or not: what a leak adds to."""
+        status = Path(f'/proc/{self.pid}/status').read_text()
+        return sum(int(size) for size in re.findall(r'(?:RssAnon|VmSwap):\s*(\d+) kB', status))
 
     def threads(self) -> int:
         """How many it has."""
@@ -137,7 +136,7 @@ class Nursery:
                  trace: TracebackType | None) -> None:
         for node in self._nodes:
             with contextlib.suppress(ProcessLookupError):
-                node.signal(signal.SIGKILL)
+                node.signal(SIGKILL)
         self._server.communicate()
 
 

@@ -20,7 +20,7 @@ from node_peer import write_model
 
 CYCLES = 50
 SETTLED = 10  # cycles after which nothing is done for the first time any more
-GROWTH_LIMIT_KIB = 50.0  # per cycle; 10 were measured, and a leaked image has 9
+GROWTH_LIMIT_KIB = 50.0  # per cycle; 10 were measured
 
 
 @pytest.fixture(scope='module')
