@@ -52,7 +52,7 @@ class ManagedRobot(Peer):
     Attributes:
         process: The node's.
         reports: Its diagnostics, in order.
-        report_times_s: When each of them came, monotonic.
+        report_times_s: Their stamps.
         image_stamps_ns: Of the images published.
     """
 
@@ -259,7 +259,7 @@ class ManagedRobot(Peer):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.reports.extend(message.status)
-        self.report_times_s.append(time.monotonic())
+        self.report_times_s.append(to_ns(message.header.stamp) * 1e-9)
 
 
 def to_ns(stamp: Time) -> int:

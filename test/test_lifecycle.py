@@ -66,7 +66,7 @@ ACTIVE_VOICES = QUIET | {'relocalizer/pose', 'relocalizer/pose_with_covariance',
                          'relocalizer/points', 'initialpose', 'tf'}
 
 
-def check_quiet(robot, state: str, scene: str) -> None:
+def check_quiet(robot, state: str, scene: str, reason: str) -> None:
     """In this state the node neither hears nor says anything but its diagnostics."""
     assert robot.state() == state
     robot.wait_until(lambda: ears(robot) == set() and voices(robot) == QUIET)
@@ -77,8 +77,8 @@ def check_quiet(robot, state: str, scene: str) -> None:
     assert len(robot.poses) == count
     report = robot.reports[-1]
     assert report.level == DiagnosticStatus.WARN
-    assert report.message == 'UNCONFIGURED: not_active' and report.hardware_id == scene
-    assert values['state'] == 'UNCONFIGURED' and values['state_reason'] == 'not_active'
+    assert report.message == f'UNCONFIGURED: {reason}' and report.hardware_id == scene
+    assert values['state'] == 'UNCONFIGURED' and values['state_reason'] == reason
 
 
 def check_active(robot) -> None:
@@ -101,13 +101,13 @@ def test_a_manager_leads_it_through_every_transition(robot):
     assert offered(robot) == {'configure', 'shutdown'}
     for illegal in (ACTIVATE, DEACTIVATE, CLEANUP):
         assert not robot.change(illegal)
-    check_quiet(robot, 'unconfigured', scene='')
+    check_quiet(robot, 'unconfigured', '', 'not_active')
 
     assert robot.change(CONFIGURE)
     assert offered(robot) == {'activate', 'cleanup', 'shutdown'}
     for illegal in (CONFIGURE, DEACTIVATE):
         assert not robot.change(illegal)
-    check_quiet(robot, 'inactive', scene='colours')
+    check_quiet(robot, 'inactive', 'colours', 'not_active')
 
     assert robot.change(ACTIVATE)
     assert offered(robot) == {'deactivate', 'shutdown'}
@@ -116,13 +116,13 @@ def test_a_manager_leads_it_through_every_transition(robot):
     check_active(robot)
 
     assert robot.change(DEACTIVATE)
-    check_quiet(robot, 'inactive', scene='colours')
+    check_quiet(robot, 'inactive', 'colours', 'deactivated')
     assert robot.change(ACTIVATE)
     check_active(robot)
     assert robot.change(DEACTIVATE)
     assert robot.change(CLEANUP)
     assert offered(robot) == {'configure', 'shutdown'}
-    check_quiet(robot, 'unconfigured', scene='')
+    check_quiet(robot, 'unconfigured', '', 'deactivated')
     assert robot.change(CONFIGURE) and robot.change(ACTIVATE)
     check_active(robot)
     output = robot.process.output()
@@ -142,7 +142,7 @@ def test_a_manager_shuts_it_down_from_every_state(start, model, state, way):
         check_active(robot)
     assert robot.change(SHUTDOWN[state])
     assert offered(robot) == set()
-    check_quiet(robot, 'finalized', scene='')
+    check_quiet(robot, 'finalized', '', 'deactivated' if state == 'active' else 'not_active')
     robot.process.signal(signal.SIGINT)
     assert robot.process.wait() == 0
     assert 'Traceback' not in robot.process.output()
