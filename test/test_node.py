@@ -112,7 +112,7 @@ def test_a_stamp_is_answered_once(robot):
     process, peer = robot
     peer.answer(colour_image((4, 4, 4), stamp=60), info())
     peer.show(colour_image((5, 5, 5), stamp=60))
-    process.wait_for('stamp_repeated: the stamp 60.000000000 was looked at already', WAIT_S)
+    process.wait_for('stamp_repeated: the stamp 60.000000000 came already', WAIT_S)
     peer.answer(colour_image((6, 6, 6), stamp=61))
     assert [pose.header.stamp.sec for pose in peer.poses[-2:]] == [60, 61]
     assert [tf.header.stamp.sec for tf in peer.transforms[-2:]] == [60, 61]

@@ -26,7 +26,8 @@ def configurable(context):
     """A node with our parameters, and whether it counts as configured."""
     node = rclpy.create_node('parameters', context=context)
     state = {'is_configured': False}
-    node.add_on_set_parameters_callback(lambda changes: judge_changes(changes, **state))
+    node.add_on_set_parameters_callback(lambda changes: judge_changes(
+        changes, {'map_frame': 'map'}, **state))
     declare_parameters(node)
     yield node, state
     node.destroy_node()
@@ -68,6 +69,14 @@ def test_what_the_model_hangs_on_holds_while_it_is_loaded(configurable):
         assert entry.at_run_time or 'clean it up first' in result.reason
         state['is_configured'] = False
         assert node.set_parameters(change)[0].successful, entry.name
+
+
+def test_setting_a_parameter_to_what_it_is_changes_nothing(configurable):
+    # As `ros2 param load` of the whole file does to a running node.
+    node, state = configurable
+    state['is_configured'] = True
+    assert node.set_parameters([Parameter('map_frame', value='map')])[0].successful
+    assert not node.set_parameters([Parameter('map_frame', value='other')])[0].successful
 
 
 def test_several_changes_are_made_together_or_not_at_all(configurable):

@@ -186,7 +186,7 @@ def changes_of_state(rules: Rules) -> Iterator[tuple[str, str, str]]:
         elif event == 'fix':
             decision = supervision.observe_fix(rules, belief, fix, now_s)
         elif event == 'refusal':
-            decision = supervision.observe_refusal(rules, belief, refusal, now_s)
+            decision = supervision.observe_refusal(rules, belief, refusal)
         elif event == 'request':
             decision = supervision.request(rules, belief, now_s)
         elif event == 'jump':
@@ -207,8 +207,10 @@ def test_every_refusal_has_its_place_in_the_chain():
     text = section(NODE_PAGE, '## What is accepted')
     chain = re.findall(r'^\|.*\|$', text, re.MULTILINE)
     named = {code for row in chain for code in quoted(row.split('|')[-2])}
-    assert named | {Reason.NO_CAMERA_TF.value} == {reason.value for reason in Reason}
+    of_transforms = {Reason.NO_CAMERA_TF.value, Reason.SECOND_PARENT.value}
+    assert named | of_transforms == {reason.value for reason in Reason}
     assert f'`{Reason.NO_CAMERA_TF.value}` refuses no image' in text
+    assert f'Nor does `{Reason.SECOND_PARENT.value}`' in text
 
 
 # --- doc/troubleshooting.md ---

@@ -64,8 +64,9 @@ class Run:
             after_s: float = PERIOD_S) -> bool:
         """One image, answered with a pose or refused; whether a pose left."""
         self.wait(after_s)
+        self.decisions.append(supervision.hear_image(self.belief, self.now_s))
         if T_map_camera is None:
-            decision = supervision.observe_refusal(self.rules, self.belief, REFUSED, self.now_s)
+            decision = supervision.observe_refusal(self.rules, self.belief, REFUSED)
         else:
             decision = supervision.observe_fix(
                 self.rules, self.belief, fix(self.now_s, T_map_camera, T_odom_camera), self.now_s)
@@ -247,6 +248,24 @@ def test_on_request_waits_searches_and_tells_how_it_went():
     assert not run.belief.wants_images(run.rules)
 
 
+def test_who_asks_again_and_again_does_not_keep_the_first_one_waiting():
+    run = Run()
+    for _ in range(12):
+        run.request()
+        run.wait(0.5)
+    assert [success for success, _ in run.answers] == [False]
+
+
+def test_slow_answers_are_no_silence_of_the_camera():
+    run = Run()
+    while not run.see(transform()):
+        pass
+    for _ in range(20):  # images come, the model is at work for two seconds
+        run.wait(0.1)
+        run.decisions.append(supervision.hear_image(run.belief, run.now_s))
+    assert run.belief.state is State.LOCALIZED
+
+
 def test_a_request_forgets_what_was_known_and_a_failed_one_leaves_the_search_on():
     run = Run()
     while not run.see(transform()):
@@ -275,7 +294,7 @@ def test_deactivation_answers_a_request_and_ends_all_wishes():
     run = Run()
     run.request()
     run.decisions.append(supervision.deactivate(run.belief, run.now_s))
-    assert run.answers == [(False, 'the node was deactivated')]
+    assert run.answers == [(False, 'deactivated: activate the node first')]
     assert run.belief.state is State.UNCONFIGURED and not run.belief.wants_images(run.rules)
     assert not run.see(transform())
     run.request()

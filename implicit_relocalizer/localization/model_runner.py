@@ -107,7 +107,7 @@ class ModelRunner:
                     'R_world_camera', 't_world_camera', 'covariance', 'confidence',
                     'inlier_fraction'))
             points = WeightedPoints(*(outputs[name].float().cpu().numpy() for name in (
-                'points_world', 'weights'))) if with_points else None
+                'points_world', 'weights'))) if with_points and 'points_world' in outputs else None
         except RuntimeError as error:
             # TorchScript puts the reason last, under the trace of its own sources.
             reason = str(error).strip().splitlines()[-1]

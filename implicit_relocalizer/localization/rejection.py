@@ -27,6 +27,7 @@ class Reason(str, Enum):
     CONTRADICTS = 'contradicts_track'
     NO_ODOMETRY = 'no_odometry'
     NO_CAMERA_TF = 'no_camera_tf'
+    SECOND_PARENT = 'frame_has_parent'
 
 
 class NoPoseError(Exception):

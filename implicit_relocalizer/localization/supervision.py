@@ -40,14 +40,21 @@ def activate(rules: Rules, now_s: float) -> Decision:
 def deactivate(belief: Belief, now_s: float) -> Decision:
     """End; a request under way is answered."""
     decision = _enter(belief, State.UNCONFIGURED, Cause.DEACTIVATED, 'knows nothing', now_s)
-    return _answered(decision, belief, False, 'the node was deactivated')
+    return _answered(decision, belief, False,
+                     f'{Cause.DEACTIVATED.value}: activate the node first')
 
 
 def request(rules: Rules, belief: Belief, now_s: float) -> Decision:
-    """Somebody asks where the robot is: forget, and search again."""
+    """Somebody asks where the robot is: forget, and search again.
+
+    Who asks while a request is under way joins it: its time is not begun anew, lest those who ask
+    again and again keep the first one waiting.
+    """
     if belief.state is State.UNCONFIGURED:
         return Decision(belief, answer=RequestAnswer(
             False, f'{Cause.STARTED.value}: activate the node first'))
+    if belief.deadline_s is not None:
+        return Decision(belief)
     decision = _enter(belief, State.SEARCHING, Cause.REQUESTED,
                       f'for at most {rules.request_timeout_s:g} s', now_s)
     return replace(decision, belief=replace(
@@ -62,11 +69,15 @@ def jump_in_time(rules: Rules, belief: Belief, text: str, now_s: float) -> Decis
     return _enter(belief, State.LOST if waits else State.SEARCHING, Cause.TIME_JUMP, text, now_s)
 
 
+def hear_image(belief: Belief, now_s: float) -> Decision:
+    """An image came, whatever becomes of it."""
+    return Decision(replace(belief, image_s=now_s, image_interval_s=now_s - belief.image_s))
+
+
 def observe_fix(rules: Rules, belief: Belief, fix: Fix, now_s: float) -> Decision:
     """A confident answer came: it is accepted if it agrees with enough others."""
     if not belief.wants_images(rules):
         return Decision(belief)
-    belief = _heard(belief, now_s)
     if rules.consensus_fixes <= 1:
         return _accept(belief, fix, 'every confident answer stands by itself', now_s)
     if belief.state is State.LOCALIZED:
@@ -74,11 +85,11 @@ def observe_fix(rules: Rules, belief: Belief, fix: Fix, now_s: float) -> Decisio
     return _seek_consensus(rules, belief, fix, now_s)
 
 
-def observe_refusal(rules: Rules, belief: Belief, refusal: NoPoseError, now_s: float) -> Decision:
+def observe_refusal(rules: Rules, belief: Belief, refusal: NoPoseError) -> Decision:
     """An image gave no pose."""
     if not belief.wants_images(rules):
         return Decision(belief)
-    return _refuse(_heard(belief, now_s), refusal)
+    return _refuse(belief, refusal)
 
 
 def pass_time(rules: Rules, belief: Belief, now_s: float) -> Decision:
@@ -178,10 +189,6 @@ def _enter(belief: Belief, after: State, cause: Cause, text: str, now_s: float) 
                      last_refusal=belief.last_refusal, deadline_s=belief.deadline_s,
                      image_interval_s=belief.image_interval_s)
     return Decision(entered, (Transition(belief.state, after, cause, text),))
-
-
-def _heard(belief: Belief, now_s: float) -> Belief:
-    return replace(belief, image_s=now_s, image_interval_s=now_s - belief.image_s)
 
 
 def _tell(refusal: NoPoseError | None) -> str:

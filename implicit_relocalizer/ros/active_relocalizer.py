@@ -25,8 +25,13 @@ from implicit_relocalizer.ros.conversions import (
     pose_with_covariance_msg,
 )
 from implicit_relocalizer.ros.frame_tree import FrameTree, NoTransformError
-from implicit_relocalizer.ros.image_answer import ImageAnswer, ImageAnswerer, stamp_to_ns
-from implicit_relocalizer.ros.image_subscription import ImageSubscription
+from implicit_relocalizer.ros.image_answer import (
+    ImageAnswer,
+    ImageAnswerer,
+    find_stamp_refusal,
+    stamp_to_ns,
+)
+from implicit_relocalizer.ros.image_subscription import ImageSubscription, compressed_topic
 from implicit_relocalizer.ros.inference_thread import InferenceThread
 from implicit_relocalizer.ros.initial_pose import InitialPose
 from implicit_relocalizer.ros.map_transform import MapTransform
@@ -76,6 +81,7 @@ class ActiveRelocalizer:
         self._answerer = ImageAnswerer(
             runner, self._frames, lambda: self._settings,
             lambda: self._points_publisher.get_subscription_count() > 0,
+            lambda: self._map_transform.moves_robot,
             self._info_subscription.topic_name, node.get_logger())
         self._thread = InferenceThread(node, self._answerer.answer,
                                        lambda: self._settings.max_rate_hz, self._on_answer,
@@ -86,7 +92,8 @@ class ActiveRelocalizer:
     @property
     def topics(self) -> str:
         """Where images and calibration come from, for people."""
-        image = self._node.resolve_topic_name('image')
+        image = (compressed_topic(self._node) if self._settings.image_transport == 'compressed'
+                 else self._node.resolve_topic_name('image'))
         return f"images from '{image}', calibration from '{self._info_subscription.topic_name}'"
 
     def use(self, settings: Parameters) -> None:
@@ -105,7 +112,7 @@ class ActiveRelocalizer:
         try:
             self._initial_pose.repeat(self._settings, now_s)
         except NoTransformError as error:
-            self._complain_of_camera_tf(error)
+            self._complain_of_mount(error)
 
     def close(self) -> None:
         """End; a request under way is answered."""
@@ -125,12 +132,20 @@ class ActiveRelocalizer:
         self._answerer.take_camera_info(info)
 
     def _on_image(self, image: Image | CompressedImage) -> None:
-        self._watch_stamps('image', image.header)
+        now_s = time.monotonic()
         self._statistics.received += 1
-        self._statistics.image_rate.note(time.monotonic())
-        self._statistics.superseded += self._thread.put(image)
+        self._statistics.image_rate.note(now_s)
+        last_ns = self._newest_ns.get('image')
+        self._watch_stamps('image', image.header)
+        self._apply(supervision.hear_image(self.belief, now_s))
+        refusal = find_stamp_refusal(image.header, last_ns, self._newest_ns['image'])
+        if refusal is None:
+            self._statistics.superseded += self._thread.put(image)
+        else:
+            self._refuse(refusal)
 
     def _watch_stamps(self, topic: str, header: Header) -> None:
+        """Notice that stamps went back, by those of each topic on its own."""
         stamp_ns = stamp_to_ns(header)
         newest_ns = self._newest_ns.setdefault(topic, stamp_ns)
         if stamp_ns >= newest_ns - _JUMP_BACK_NS:
@@ -138,25 +153,26 @@ class ActiveRelocalizer:
             return
         self._newest_ns = {topic: stamp_ns}
         self._frames.forget()
-        self._answerer.forget_stamps()
+        self._thread.forget()
         self._map_transform.forget()  # whatever tf_when_lost says
         self._apply(supervision.jump_in_time(
             self._settings.rules, self.belief,
             f'the stamps of {topic} went back by {(newest_ns - stamp_ns) * 1e-9:.1f} s',
             time.monotonic()))
 
+    def _refuse(self, refusal: NoPoseError) -> None:
+        self._statistics.rejected[refusal.reason] += 1
+        self._complain(refusal)
+        self._apply(supervision.observe_refusal(self._settings.rules, self.belief, refusal))
+
     def _on_answer(self, answer: ImageAnswer) -> None:
-        stamp_ns = stamp_to_ns(answer.header)
-        if stamp_ns > self._newest_ns.get('image', stamp_ns):
-            return  # of the time before a jump
         now_s = time.monotonic()
         self._note_times(answer)
-        rules = self._settings.rules
-        if answer.fix is not None:
-            decision = supervision.observe_fix(rules, self.belief, answer.fix, now_s)
-        else:
+        if answer.fix is None:
             assert answer.refusal is not None
-            decision = supervision.observe_refusal(rules, self.belief, answer.refusal, now_s)
+            self._refuse(answer.refusal)
+            return
+        decision = supervision.observe_fix(self._settings.rules, self.belief, answer.fix, now_s)
         # What leaves goes first: whoever hears of the new state may look for its pose.
         if decision.accepted is not None:
             self._publish(decision, answer, now_s)
@@ -180,11 +196,16 @@ class ActiveRelocalizer:
         pose = pose_from_matrix(fix.T_map_camera)
         try:
             self._map_transform.place(fix, answer.header, answer.camera_frame, self._frames)
-            if decision.announces and settings.announce_initialpose:
+        except NoTransformError as error:
+            self._complain(_no_mount(error))
+        except NoPoseError as error:
+            self._complain(error)
+        if decision.announces and settings.announce_initialpose:
+            try:
                 self._initial_pose.announce(fix, answer.header, answer.camera_frame, settings,
                                             now_s)
-        except NoTransformError as error:
-            self._complain_of_camera_tf(error)
+            except NoTransformError as error:
+                self._complain_of_mount(error)
         self._pose_publisher.publish(pose_msg(header, pose))
         self._covariance_publisher.publish(
             pose_with_covariance_msg(header, pose, fix.estimate.covariance_66))
@@ -222,12 +243,9 @@ class ActiveRelocalizer:
             self._images.destroy()
             self._images = None
 
-    def _complain_of_camera_tf(self, error: NoTransformError) -> None:
-        needs_base = self._settings.tf_mode == 'map_to_base' or self._initial_pose.has_listeners
-        if needs_base:
-            self._complain(NoPoseError(
-                Reason.NO_CAMERA_TF, f'{error}; publish where the camera is mounted (the URDF by '
-                                     f'robot_state_publisher, or a static_transform_publisher)'))
+    def _complain_of_mount(self, error: NoTransformError) -> None:
+        if self._initial_pose.has_listeners:
+            self._complain(_no_mount(error))
 
     def _complain(self, refusal: NoPoseError) -> None:
         held = self._warnings.admit(refusal.reason.value, time.monotonic())
@@ -235,3 +253,9 @@ class ActiveRelocalizer:
             return
         more = f' ({held} more since the last warning)' if held else ''
         self._node.get_logger().warning(f'no pose: {refusal.reason.value}: {refusal}{more}')
+
+
+def _no_mount(error: NoTransformError) -> NoPoseError:
+    return NoPoseError(
+        Reason.NO_CAMERA_TF, f'{error}; publish where the camera is mounted (the URDF by '
+                             f'robot_state_publisher, or a static_transform_publisher)')

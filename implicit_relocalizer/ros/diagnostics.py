@@ -8,7 +8,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
-from implicit_relocalizer.localization.belief import Belief, State
+from implicit_relocalizer.localization.belief import Belief, Cause, State
 from implicit_relocalizer.localization.statistics import RunStatistics
 
 LEVELS = {State.UNCONFIGURED: DiagnosticStatus.WARN, State.SEARCHING: DiagnosticStatus.WARN,
@@ -46,10 +46,17 @@ def diagnostic_msg(stamp: Time, node_name: str, scene: str, mode: str, belief: B
         'inference_ms': _number(statistics.last_inference_ms, '.1f'),
     }
     status = DiagnosticStatus(
-        level=LEVELS[belief.state], name=f'{node_name}: localization', hardware_id=scene,
+        level=level_of(belief), name=f'{node_name}: localization', hardware_id=scene,
         message=f'{belief.state.value}: {belief.cause.value}',
         values=[KeyValue(key=key, value=value) for key, value in values.items()])
     return DiagnosticArray(header=Header(stamp=stamp), status=[status])
+
+
+def level_of(belief: Belief) -> bytes:
+    """How much a person should care."""
+    if belief.cause is Cause.WAITING:
+        return DiagnosticStatus.WARN  # not found because nobody asked
+    return LEVELS[belief.state]
 
 
 def _number(value: float | None, form: str) -> str:

@@ -11,17 +11,44 @@ from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.time import Time
+from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformException, TransformListener
 from tf_transformations import quaternion_matrix
 
 from implicit_relocalizer.localization.agreement import Transform
 
 _POLL_S = 0.004
+_JUMP_BACK_NS = 500_000_000  # transforms are not in order, but not by that much
 _LATEST = Time()
 
 
 class NoTransformError(LookupError):
     """Two frames are not connected at a stamp; the message says which and why."""
+
+
+class _Listener(TransformListener):
+    """Forgets what moves when its stamps go back.
+
+    A buffer refuses all that is older than its newest by more than its length, and a late
+    message of the time before a jump may be that newest: it would stay deaf for as long as the
+    jump was. Images tell of jumps too, but on another topic, in no order with this one.
+    """
+
+    def __init__(self, buffer: Buffer, node: Node) -> None:
+        self._newest_ns: dict[str, int] = {}
+        super().__init__(buffer, node)
+
+    def callback(self, data: TFMessage) -> None:
+        """Take transforms, those of a new time into an empty buffer."""
+        stamps_ns = {moved.child_frame_id: moved.header.stamp.sec * 10**9
+                     + moved.header.stamp.nanosec for moved in data.transforms}
+        if any(stamp_ns < self._newest_ns.get(child, stamp_ns) - _JUMP_BACK_NS
+               for child, stamp_ns in stamps_ns.items()):
+            self.buffer.clear()
+            self._newest_ns.clear()
+        for child, stamp_ns in stamps_ns.items():
+            self._newest_ns[child] = max(stamp_ns, self._newest_ns.get(child, stamp_ns))
+        super().callback(data)
 
 
 class FrameTree:
@@ -31,7 +58,7 @@ class FrameTree:
         # Not told the node, for which it would offer a service, once more with every activation.
         # Jumps in time come through `forget`, from the stamps of the images.
         self._buffer = Buffer()
-        self._listener: TransformListener | None = TransformListener(self._buffer, node)
+        self._listener: TransformListener | None = _Listener(self._buffer, node)
 
     def lookup(self, target_frame: str, source_frame: str, stamp: TimeMsg,
                wait_s: float = 0.0) -> Transform:

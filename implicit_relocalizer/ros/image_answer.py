@@ -63,14 +63,16 @@ class ImageAnswerer:
     """
 
     def __init__(self, runner: ModelRunner, frames: FrameTree, settings: Callable[[], Parameters],
-                 wants_points: Callable[[], bool], camera_info_topic: str,
-                 logger: RcutilsLogger) -> None:
+                 wants_points: Callable[[], bool], moves_robot: Callable[[], bool],
+                 camera_info_topic: str, logger: RcutilsLogger) -> None:
         """
         Args:
             runner: The model.
             frames: The robot's transforms.
             settings: Gives the parameters as they are now.
             wants_points: Whether anybody wants the points of an answer.
+            moves_robot: Whether we broadcast the camera or the base below the map ourselves, so
+                that a way from odometry to the camera would lead through our own answers.
             camera_info_topic: For people.
             logger: Of the node.
         """
@@ -79,20 +81,16 @@ class ImageAnswerer:
         self._frames = frames
         self._settings = settings
         self._wants_points = wants_points
+        self._moves_robot = moves_robot
         self._logger = logger
         self._bridge = CvBridge()
         self._camera_info: CameraInfo | None = None
         self._camera_info_came = threading.Event()
-        self._last_stamp_ns: int | None = None
 
     def take_camera_info(self, info: CameraInfo) -> None:
         """The newest one holds; from any thread."""
         self._camera_info = info
         self._camera_info_came.set()
-
-    def forget_stamps(self) -> None:
-        """Stamps went back: those of before say nothing any more."""
-        self._last_stamp_ns = None
 
     def stop_waiting(self) -> None:
         """Let an answer under way end soon."""
@@ -104,7 +102,6 @@ class ImageAnswerer:
         camera_frame = settings.camera_frame or image.header.frame_id
         inference_s = confidence = fix = refusal = None
         try:
-            stamp_ns = self._check_stamp(image.header)
             _check_camera_frame(settings, camera_frame)
             rgb_hw3 = rgb_from_msg(self._bridge, image)
             K_33 = self._intrinsics((rgb_hw3.shape[1], rgb_hw3.shape[0]), settings)
@@ -115,24 +112,11 @@ class ImageAnswerer:
             needed = least_confidence(settings.min_confidence, self._runner.metadata.calibration)
             check_estimate(estimate, needed, settings.max_position_std_m)
             check_inside_map(estimate, self._runner.bounds, settings.map_margin_m)
-            fix = Fix(stamp_ns, estimate, self._odometry(settings, camera_frame, image.header))
+            fix = Fix(stamp_to_ns(image.header), estimate,
+                      self._odometry(settings, camera_frame, image.header))
         except NoPoseError as error:
             refusal = error
         return ImageAnswer(image.header, camera_frame, fix, refusal, inference_s, confidence)
-
-    def _check_stamp(self, header: Header) -> int:
-        stamp_ns = stamp_to_ns(header)
-        last_ns, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
-        seconds = f'{header.stamp.sec}.{header.stamp.nanosec:09d}'
-        if stamp_ns == last_ns:
-            raise NoPoseError(
-                Reason.DUPLICATE, f'the stamp {seconds} was looked at already; if all images have '
-                                  f'it, the camera is frozen or its driver sets no stamps')
-        if last_ns is not None and stamp_ns < last_ns:
-            self._last_stamp_ns = last_ns
-            raise NoPoseError(Reason.OUT_OF_ORDER, f'the stamp {seconds} is older than that of an '
-                                                   f'image before')
-        return stamp_ns
 
     def _intrinsics(self, size: tuple[int, int], settings: Parameters) -> NDArray[np.float64]:
         self._camera_info_came.wait(_CAMERA_INFO_PATIENCE_S)
@@ -156,9 +140,10 @@ class ImageAnswerer:
         """T_odom_camera at the stamp, if it is wanted and known."""
         if settings.odometry == 'none' and not settings.needs_odometry:
             return None
-        if (settings.odometry == 'auto' and not settings.needs_odometry
-                and not self._frames.is_connected(settings.odom_frame, camera_frame)):
-            return None  # a camera without a robot: do not wait with every image
+        if not settings.needs_odometry and (
+                self._moves_robot()
+                or not self._frames.is_connected(settings.odom_frame, camera_frame)):
+            return None  # a camera without odometry: do not wait with every image
         try:
             return self._frames.lookup(settings.odom_frame, camera_frame, header.stamp,
                                        settings.odometry_wait_s)
@@ -174,6 +159,27 @@ class ImageAnswerer:
 def stamp_to_ns(header: Header) -> int:
     """The stamp as nanoseconds."""
     return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
+
+
+def find_stamp_refusal(header: Header, last_ns: int | None,
+                       newest_ns: int) -> NoPoseError | None:
+    """Why an image's stamp rules it out, if it does.
+
+    Args:
+        header: Of the image.
+        last_ns: The newest stamp before it, None for the first image.
+        newest_ns: The newest stamp with it; below `last_ns` if time jumped back.
+    """
+    seconds = f'{header.stamp.sec}.{header.stamp.nanosec:09d}'
+    stamp_ns = stamp_to_ns(header)
+    if last_ns is None or stamp_ns > last_ns or newest_ns < last_ns:
+        return None
+    if stamp_ns == last_ns:
+        return NoPoseError(
+            Reason.DUPLICATE, f'the stamp {seconds} came already; if all images have it, the '
+                              f'camera is frozen or its driver sets no stamps')
+    return NoPoseError(Reason.OUT_OF_ORDER, f'the stamp {seconds} is older than that of an image '
+                                            f'before')
 
 
 def _check_camera_frame(settings: Parameters, camera_frame: str) -> None:

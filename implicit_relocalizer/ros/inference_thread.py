@@ -43,15 +43,20 @@ class InferenceThread:
         self._max_rate_hz = max_rate_hz
         self._on_answer = on_answer
         self._on_fault = on_fault
-        self._images: NewestSlot[Image | CompressedImage] = NewestSlot()
-        self._results: deque[ImageAnswer | Exception] = deque()
+        self._images: NewestSlot[tuple[int, Image | CompressedImage]] = NewestSlot()
+        self._results: deque[tuple[int, ImageAnswer | Exception]] = deque()
+        self._generation = 0
         self._wake = node.create_guard_condition(self._deliver)
         self._thread = threading.Thread(target=self._run, name='inference', daemon=True)
         self._thread.start()
 
     def put(self, image: Image | CompressedImage) -> bool:
         """Leave an image; True if another was dropped for it."""
-        return self._images.put(image)
+        return self._images.put((self._generation, image))
+
+    def forget(self) -> None:
+        """What was put before is answered to nobody."""
+        self._generation += 1
 
     def stop(self) -> None:
         """End; an image under way is waited for, its answer is dropped."""
@@ -64,16 +69,17 @@ class InferenceThread:
         started_s = 0.0
         while True:
             rate_hz = self._max_rate_hz()
-            image = self._images.take(started_s + 1.0 / rate_hz if rate_hz else 0.0)
-            if image is None:
+            taken = self._images.take(started_s + 1.0 / rate_hz if rate_hz else 0.0)
+            if taken is None:
                 return
+            generation, image = taken
             started_s = time.monotonic()
             result: ImageAnswer | Exception
             try:
                 result = self._answer(image)
             except Exception as error:  # a fault of ours: told, not swallowed with the thread
                 result = error
-            self._results.append(result)
+            self._results.append((generation, result))
             try:
                 self._wake.trigger()
             except InvalidHandle:
@@ -83,8 +89,8 @@ class InferenceThread:
 
     def _deliver(self) -> None:
         while self._results:
-            result = self._results.popleft()
+            generation, result = self._results.popleft()
             if isinstance(result, Exception):
                 self._on_fault(result)
-            else:
+            elif generation == self._generation:
                 self._on_answer(result)

@@ -60,6 +60,7 @@ class RelocalizerNode(LifecycleNode):
         self.fault: Exception | None = None
         self._runner: ModelRunner | None = None
         self._active: ActiveRelocalizer | None = None
+        self._belief = Belief()  # while not active
         self._waiting: list[Future] = []
         self._next_diagnostics_s = 0.0
         self._next_summary_s = 0.0
@@ -126,9 +127,15 @@ class RelocalizerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Begin to listen."""
         assert self._runner is not None
-        self._active = ActiveRelocalizer(
-            self, self._runner, self._settings, self.statistics, self._publish_diagnostics,
-            self._answer_requests, self._on_fault)
+        try:
+            self._active = ActiveRelocalizer(
+                self, self._runner, self._settings, self.statistics, self._on_change,
+                self._answer_requests, self._on_fault)
+        except Exception as error:
+            if self.context.ok():  # else the program was told to end meanwhile
+                self.get_logger().error(f'not activated, a fault of this program: {error!r}\n'
+                                        f'{traceback.format_exc()}')
+            return TransitionCallbackReturn.ERROR
         self._next_summary_s = time.monotonic() + _SUMMARY_PERIOD_S
         self._publish_diagnostics()
         self.get_logger().info(f'ready: {self._active.topics}')
@@ -159,9 +166,13 @@ class RelocalizerNode(LifecycleNode):
         active, self._active = self._active, None
         if active is not None:
             active.close()
+            self._belief = active.belief
+            self._publish_diagnostics()
 
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        return judge_changes(changes, is_configured=self._runner is not None)
+        current = {change.name: self.get_parameter(change.name).value for change in changes
+                   if self.has_parameter(change.name)}
+        return judge_changes(changes, current, is_configured=self._runner is not None)
 
     def _on_parameters_set(self, _: list[Parameter]) -> None:
         self._settings = read_parameters(self)
@@ -206,12 +217,16 @@ class RelocalizerNode(LifecycleNode):
             self._next_summary_s = now_s + _SUMMARY_PERIOD_S
             self.get_logger().info(self.statistics.summary())
 
+    def _on_change(self) -> None:
+        if self._active is not None:  # neither while it is made nor while it ends
+            self._publish_diagnostics()
+
     def _publish_diagnostics(self) -> None:
         if not self.context.ok():
             return  # The program was told to end, and publishers refuse.
         now_s = time.monotonic()
         self._next_diagnostics_s = now_s + _DIAGNOSTICS_PERIOD_S
-        belief = self._active.belief if self._active is not None else Belief()
+        belief = self._active.belief if self._active is not None else self._belief
         self._diagnostics.publish(diagnostic_msg(
             self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
             self._runner.metadata.scene if self._runner is not None else '',

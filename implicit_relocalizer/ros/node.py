@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import sys
 import traceback
@@ -31,7 +32,8 @@ def main(args: list[str] | None = None) -> int:
     started = True
     try:
         node = RelocalizerNode()
-        started = not node.settings.autostart or _autostart(node)
+        # Told to end while it starts, it did not fail.
+        started = not node.settings.autostart or _autostart(node) or not rclpy.ok()
         if started:
             _spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -75,6 +77,8 @@ def _end(node: RelocalizerNode | None) -> None:
             logger.fatal('the inference thread ended: '
                          + ''.join(traceback.format_exception(node.fault)))
     rclpy.try_shutdown()
+    # The interpreter's last collection would walk through all of torch: a second or more.
+    gc.freeze()
 
 
 if __name__ == '__main__':

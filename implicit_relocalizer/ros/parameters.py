@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,13 +118,21 @@ def find_refusal(values: Iterable[tuple[str, object]]) -> str:
     return ''
 
 
-def judge_changes(changes: Iterable[Parameter], is_configured: bool) -> SetParametersResult:
-    """Whether these changes may be made, all of them or none."""
+def judge_changes(changes: Iterable[Parameter], current: Mapping[str, object],
+                  is_configured: bool) -> SetParametersResult:
+    """Whether these changes may be made, all of them or none.
+
+    Args:
+        changes: What is asked for.
+        current: The values as they are; setting one to what it is changes nothing.
+        is_configured: Whether a model is loaded.
+    """
     changes = list(changes)
     reason = find_refusal((change.name, change.value) for change in changes)
     for change in changes:
         entry = _ENTRIES.get(change.name)
-        if not reason and entry is not None and is_configured and not entry.at_run_time:
+        if (not reason and entry is not None and is_configured and not entry.at_run_time
+                and change.value != current.get(change.name)):
             reason = (f"parameter '{change.name}' holds while the node is configured; deactivate "
                       f'it and clean it up first')
     return SetParametersResult(successful=not reason, reason=reason)

@@ -1,0 +1,125 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of the node by themselves: the inference thread, stamps, and frames with two parents."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
+pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
+
+import rclpy
+from geometry_msgs.msg import TransformStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster
+
+from implicit_relocalizer.localization.agreement import Fix
+from implicit_relocalizer.localization.estimate import PoseEstimate
+from implicit_relocalizer.localization.rejection import NoPoseError, Reason
+from implicit_relocalizer.ros.frame_tree import FrameTree
+from implicit_relocalizer.ros.image_answer import ImageAnswer, find_stamp_refusal
+from implicit_relocalizer.ros.inference_thread import InferenceThread
+from implicit_relocalizer.ros.map_transform import MapTransform
+from implicit_relocalizer.ros.parameters import declare_parameters, read_parameters
+
+
+@pytest.fixture
+def spun(context):
+    """A node, and a function that spins it until a condition holds."""
+    node = rclpy.create_node('parts', context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+
+    def spin_until(condition, timeout_s: float = 20.0) -> None:
+        end_s = time.monotonic() + timeout_s
+        while not condition():
+            assert time.monotonic() < end_s, 'waited in vain'
+            executor.spin_once(0.02)
+
+    yield node, spin_until
+    node.destroy_node()
+
+
+def header(stamp_s: float) -> Header:
+    message = Header(frame_id='eye')
+    message.stamp.sec, message.stamp.nanosec = int(stamp_s), round(stamp_s % 1 * 1e9)
+    return message
+
+
+def test_an_image_under_way_when_time_jumped_is_answered_to_nobody(spun):
+    node, spin_until = spun
+    begun, go_on = threading.Event(), threading.Event()
+    answered: list[int] = []
+
+    def answer(image: Image) -> ImageAnswer:
+        begun.set()
+        go_on.wait(20.0)
+        return ImageAnswer(image.header, 'eye', None, None, None, None)
+
+    thread = InferenceThread(node, answer, lambda: 0.0,
+                             lambda result: answered.append(result.header.stamp.sec), pytest.fail)
+    thread.put(Image(header=header(100.0)))
+    begun.wait(20.0)
+    thread.put(Image(header=header(101.0)))  # waits for its turn
+    thread.forget()
+    thread.put(Image(header=header(5.0)))
+    go_on.set()
+    spin_until(lambda: answered)
+    thread.stop()
+    assert answered == [5]
+
+
+def test_a_fault_of_the_thread_is_told_and_ends_it(spun):
+    node, spin_until = spun
+    faults: list[Exception] = []
+
+    def answer(_: Image) -> ImageAnswer:
+        raise ZeroDivisionError('ours')
+
+    thread = InferenceThread(node, answer, lambda: 0.0, pytest.fail, faults.append)
+    thread.put(Image())
+    spin_until(lambda: faults)
+    thread.stop()
+    assert [str(fault) for fault in faults] == ['ours']
+
+
+@pytest.mark.parametrize(('stamp_s', 'last_s', 'newest_s', 'reason'), [
+    (7.0, None, 7.0, None),
+    (7.1, 7.0, 7.1, None),
+    (7.0, 7.0, 7.0, Reason.DUPLICATE),
+    (6.9, 7.0, 7.0, Reason.OUT_OF_ORDER),
+    (1.0, 7.0, 1.0, None),  # time jumped back with this very image
+])
+def test_a_stamp_rules_an_image_out_unless_time_jumped(stamp_s, last_s, newest_s, reason):
+    refusal = find_stamp_refusal(header(stamp_s), None if last_s is None else round(last_s * 1e9),
+                                 round(newest_s * 1e9))
+    assert (refusal.reason if refusal else None) is reason
+
+
+@pytest.mark.parametrize(('tf_mode', 'parent', 'child'), [
+    ('map_to_camera', 'base_link', 'eye'), ('map_to_base', 'odom', 'base_link')])
+def test_no_frame_gets_a_second_parent(spun, tf_mode, parent, child):
+    node, spin_until = spun
+    declare_parameters(node)
+    node.set_parameters([Parameter('tf_mode', value=tf_mode)])
+    frames = FrameTree(node)
+    transform = MapTransform(node, read_parameters(node))
+    static = TransformStamped(child_frame_id=child)
+    static.header.frame_id = parent
+    StaticTransformBroadcaster(node).sendTransform(static)
+    spin_until(lambda: frames.is_connected(parent, child))
+    fix = Fix(1, PoseEstimate(np.eye(3), np.zeros(3), np.eye(6), 0.9, 0.9))
+    with pytest.raises(NoPoseError, match=f"'{child}' is placed by '{parent}' already") as caught:
+        transform.place(fix, header(1.0), 'eye', frames)
+    assert caught.value.reason is Reason.SECOND_PARENT
+    assert not transform.moves_robot
+    transform.close()
+    frames.close()
