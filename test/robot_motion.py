@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import numpy as np
+from geometry_msgs.msg import Pose, TransformStamped
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation, Slerp
 
@@ -34,6 +35,8 @@ T_BASE_CAMERA = T_BASE_MOUNT @ T_MOUNT_OPTICAL
 
 def between(T_a: Float64Array, T_b: Float64Array, share: float) -> Float64Array:
     """Linear in the position, at constant angular speed in the rotation."""
+    if share == 0.0:
+        return T_a
     T_44 = np.eye(4)
     T_44[:3, 3] = (1.0 - share) * T_a[:3, 3] + share * T_b[:3, 3]
     T_44[:3, :3] = Slerp([0.0, 1.0], Rotation.from_matrix([T_a[:3, :3], T_b[:3, :3]])
@@ -45,6 +48,18 @@ def errors_of(T_a: Float64Array, T_b: Float64Array) -> tuple[float, float]:
     """Distance in metres and angle in degrees between two poses."""
     turn_rad = Rotation.from_matrix(T_a[:3, :3].T @ T_b[:3, :3]).magnitude()
     return float(np.linalg.norm(T_a[:3, 3] - T_b[:3, 3])), float(np.degrees(turn_rad))
+
+
+def matrix(message: Pose | TransformStamped) -> Float64Array:
+    """A pose or a transform as a 4x4 matrix."""
+    if isinstance(message, Pose):
+        p, q = message.position, message.orientation
+    else:
+        p, q = message.transform.translation, message.transform.rotation
+    T_44 = np.eye(4)
+    T_44[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
+    T_44[:3, 3] = p.x, p.y, p.z
+    return T_44
 
 
 class BackAndForth:

@@ -15,7 +15,6 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import (
-    Pose,
     PoseStamped,
     PoseWithCovarianceStamped,
     Quaternion,
@@ -47,6 +46,7 @@ IMAGE_PERIOD_NS = round(1e9 / FRAMES_PER_S)
 ODOMETRY_PERIOD_NS = round(1e9 / 31.0)
 IMAGE_DELAY_NS = 15_000_000  # exposure and transport; odometry is told at once
 LONGEST_SLEEP_S = 0.008
+LONGEST_BACKLOG_NS = 300_000_000
 
 
 @dataclass
@@ -82,7 +82,8 @@ class SimulatedRobot:
         self.lens: Callable[[np.ndarray], np.ndarray] = np.asarray  # what it makes of the view
         self.odometry = DriftingOdometry(self._rng)
         self._way: BackAndForth | None = None
-        self._stands = self._camera_on = False
+        self._messages = 0  # heard so far
+        self._stands = self._camera_on = self._has_odometry = False
         self._start_ns = self._next_odometry_ns = self._next_image_ns = 0
         self._last_T_map_base: Float64Array | None = None
         qos = QoSProfile(depth=100)
@@ -96,14 +97,16 @@ class SimulatedRobot:
             _transform_msg(Header(frame_id=BASE_FRAME), 'camera_link', T_BASE_MOUNT),
             _transform_msg(Header(frame_id='camera_link'), CAMERA_FRAME, T_MOUNT_OPTICAL)]))
 
-    def switch_on(self, frames: Sequence[Frame], stands: bool = False) -> None:
+    def switch_on(self, frames: Sequence[Frame], stands: bool = False,
+                  has_odometry: bool = True) -> None:
         """Begin somewhere with fresh odometry, without images; forget all before.
 
         Args:
             frames: The stretch to drive along, consecutive frames of one drive.
             stands: Stay at the first of them.
+            has_odometry: Tell it.
         """
-        self._camera_on = False
+        self._camera_on, self._has_odometry = False, has_odometry
         self.odometry = DriftingOdometry(self._rng)
         self._next_odometry_ns = time.time_ns()
         self.carry_to(frames, stands)
@@ -153,7 +156,7 @@ class SimulatedRobot:
             if until is not None and until():
                 return elapsed_s
             self._publish_what_is_due()
-            self._executor.spin_once(LONGEST_SLEEP_S)
+            self._listen_for(LONGEST_SLEEP_S)
         assert until is None, f'waited {limit_s} s in vain'
         return elapsed_s
 
@@ -176,6 +179,8 @@ class SimulatedRobot:
         """Whether the node and the robot hear each other."""
         return (self._images.get_subscription_count() > 0
                 and self._infos.get_subscription_count() > 0
+                # ours and the node's
+                and self._tf.get_subscription_count() > 1 < self.node.count_publishers('tf')
                 and all(subscription.get_publisher_count() > 0
                         for subscription in self._subscriptions))
 
@@ -197,10 +202,22 @@ class SimulatedRobot:
         """Whether the newest diagnostics say so."""
         return self.report().get('state') == state
 
+    def _listen_for(self, limit_s: float) -> None:
+        """Take in all of the frequent topics; an executor takes one message at a time."""
+        before = -1
+        while before != self._messages:
+            before = self._messages
+            self._executor.spin_once(limit_s)
+            limit_s = 0.0
+
     def _publish_what_is_due(self) -> None:
         now_ns = time.time_ns()
+        # What a busy machine did not let us say in time is left out, except for the latest.
+        self._next_odometry_ns = max(self._next_odometry_ns, now_ns - LONGEST_BACKLOG_NS)
+        missed = (now_ns - LONGEST_BACKLOG_NS - self._next_image_ns) // IMAGE_PERIOD_NS
+        self._next_image_ns += max(0, missed) * IMAGE_PERIOD_NS
         while self._way is not None and self._next_odometry_ns <= now_ns:
-            self._tell_odometry(self._way, self._next_odometry_ns)
+            self._turn_wheels(self._way, self._next_odometry_ns)
             self._next_odometry_ns += ODOMETRY_PERIOD_NS
         while (self._camera_on and self._way is not None
                and self._next_image_ns + IMAGE_DELAY_NS <= now_ns):
@@ -216,13 +233,15 @@ class SimulatedRobot:
             return 0.0
         return max(0.0, (time_ns - self._start_ns) / IMAGE_PERIOD_NS)
 
-    def _tell_odometry(self, way: BackAndForth, stamp_ns: int) -> None:
+    def _turn_wheels(self, way: BackAndForth, stamp_ns: int) -> None:
         T_map_base = way.T_map_base(self._steps(stamp_ns))
         before = T_map_base if self._last_T_map_base is None else self._last_T_map_base
         self._last_T_map_base = T_map_base
         T_odom_base = self.odometry.move(np.linalg.inv(before) @ T_map_base, stamp_ns)
-        self._tf.publish(TFMessage(transforms=[_transform_msg(
-            Header(stamp=_stamp(stamp_ns), frame_id='odom'), BASE_FRAME, T_odom_base)]))
+        if self._has_odometry:
+            header = Header(stamp=_stamp(stamp_ns), frame_id='odom')
+            self._tf.publish(TFMessage(transforms=[
+                _transform_msg(header, BASE_FRAME, T_odom_base)]))
 
     def _listen(self, qos: QoSProfile) -> list[Subscription]:
         """Subscribe to all that the node may say; returns those to what only it publishes."""
@@ -237,16 +256,19 @@ class SimulatedRobot:
                       lambda message: self.heard.initial_poses.append(message), qos)]
 
     def _on_pose(self, message: PoseStamped) -> None:
+        self._messages += 1
         self.heard.poses.append(message)
         self.heard.poses_ns.append(time.time_ns())
 
     def _on_tf(self, message: TFMessage) -> None:
+        self._messages += 1
         for stamped in message.transforms:
             if stamped.header.frame_id == 'map':
                 self.heard.transforms.append(stamped)
                 self.heard.transforms_ns.append(time.time_ns())
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._messages += 1
         for status in message.status:
             if status.name.startswith(self.namespace + '/'):
                 self.heard.reports.append({item.key: item.value for item in status.values})
@@ -256,18 +278,6 @@ class SimulatedRobot:
 def nanoseconds(stamp: Time) -> int:
     """A stamp as one number."""
     return int(stamp.sec) * 10**9 + int(stamp.nanosec)
-
-
-def matrix(message: Pose | TransformStamped) -> Float64Array:
-    """A pose or a transform as a 4x4 matrix."""
-    if isinstance(message, Pose):
-        p, q = message.position, message.orientation
-    else:
-        p, q = message.transform.translation, message.transform.rotation
-    T_44 = np.eye(4)
-    T_44[:3, :3] = Rotation.from_quat([q.x, q.y, q.z, q.w]).as_matrix()
-    T_44[:3, 3] = p.x, p.y, p.z
-    return T_44
 
 
 def _stamp(time_ns: int) -> Time:

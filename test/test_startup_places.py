@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Switched on in unknown places, with odometry that drifts: is the first pose right?
 
-About 45 s, and 35 s more for the first of the files that use the rendered place.
+About 40 s, and 35 s more for the first of the files that use the rendered place.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from managed_node import ManagedNode
 from rclpy.qos import QoSProfile
 from rendered_place import RenderedPlace, rendered_place
-from robot_motion import T_BASE_CAMERA, errors_of
-from robot_simulation import SimulatedRobot, matrix, nanoseconds
+from robot_motion import T_BASE_CAMERA, errors_of, matrix
+from robot_simulation import SimulatedRobot, nanoseconds
 
 PLACES, LEAST_ANNOUNCED, PATIENCE_S = 20, 18, 3.0
 RIGHT_M, RIGHT_DEG = 0.3, 8.0
