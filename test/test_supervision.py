@@ -316,6 +316,14 @@ def test_a_recorded_run_replays_exactly():
         d.accepted is None for d in second.decisions]
 
 
+def test_a_rotation_of_single_precision_becomes_exact():
+    R = Rotation.from_euler('xyz', [0.3, -1.1, 2.0]).as_matrix().astype(np.float32)
+    T = PoseEstimate(R.astype(np.float64), np.zeros(3), np.eye(6), 1.0, 1.0).T_map_camera
+    assert np.abs(R.astype(np.float64) @ R.T - np.eye(3)).max() > 1e-9
+    np.testing.assert_allclose(T[:3, :3] @ T[:3, :3].T, np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(T[:3, :3], R, atol=2e-7)
+
+
 def test_map_to_odom_closes_the_chain():
     rng = np.random.default_rng(0)
     def any_transform() -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
@@ -52,9 +53,14 @@ class PoseEstimate:
 
     @property
     def T_map_camera(self) -> NDArray[np.float64]:
-        """The pose as a 4x4 transform."""
+        """The pose as a 4x4 transform, its rotation exact to double precision.
+
+        Models answer in single precision: far from the origin of odometry the 1e-7 by which such
+        a matrix is no rotation would move map_to_odom by more than a micrometre.
+        """
         T_44 = np.eye(4)
-        T_44[:3, :3], T_44[:3, 3] = self.R_map_camera, self.t_map_camera_m
+        T_44[:3, :3] = Rotation.from_matrix(self.R_map_camera).as_matrix()
+        T_44[:3, 3] = self.t_map_camera_m
         return T_44
 
 
