@@ -105,9 +105,13 @@ class DriftingOdometry:
                                           [YAW_DRIFT_DEG_PER_M * distance_m, 0.0, 0.0])
         step[:3, 3] = (1.0 + DRIFT_PER_M) * T_before_after[:3, 3]
         self._T_odom_base = self._T_odom_base @ step
+        self.stand(stamp_ns)
+        return self._T_odom_base
+
+    def stand(self, stamp_ns: int) -> None:
+        """Take in that the robot was still there at a time."""
         self._stamps_ns.append(stamp_ns)
         self._poses.append(self._T_odom_base)
-        return self._T_odom_base
 
     def at(self, stamp_ns: int) -> Float64Array:
         """T_odom_base as tf2 interpolates it between what was published."""

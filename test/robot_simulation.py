@@ -45,7 +45,7 @@ IMAGE_PERIOD_NS = round(1e9 / FRAMES_PER_S)
 # Not a divisor of the image's period: stamps of images fall anywhere between those of odometry.
 ODOMETRY_PERIOD_NS = round(1e9 / 31.0)
 IMAGE_DELAY_NS = 15_000_000  # exposure and transport; odometry is told at once
-LONGEST_SLEEP_S = 0.008
+LONGEST_SLEEP_S = 0.012
 LONGEST_BACKLOG_NS = 300_000_000
 
 
@@ -86,6 +86,7 @@ class SimulatedRobot:
         self._stands = self._camera_on = self._has_odometry = False
         self._start_ns = self._next_odometry_ns = self._next_image_ns = 0
         self._last_T_map_base: Float64Array | None = None
+        self._odometry_msg: TransformStamped | None = None
         qos = QoSProfile(depth=100)
         self._images = self.node.create_publisher(Image, 'image', qos)
         self._infos = self.node.create_publisher(CameraInfo, 'camera_info', qos)
@@ -107,7 +108,7 @@ class SimulatedRobot:
             has_odometry: Tell it.
         """
         self._camera_on, self._has_odometry = False, has_odometry
-        self.odometry = DriftingOdometry(self._rng)
+        self.odometry, self._odometry_msg = DriftingOdometry(self._rng), None
         self._next_odometry_ns = time.time_ns()
         self.carry_to(frames, stands)
         self.forget()
@@ -236,12 +237,16 @@ class SimulatedRobot:
     def _turn_wheels(self, way: BackAndForth, stamp_ns: int) -> None:
         T_map_base = way.T_map_base(self._steps(stamp_ns))
         before = T_map_base if self._last_T_map_base is None else self._last_T_map_base
+        if T_map_base is not before or self._odometry_msg is None:
+            self._odometry_msg = _transform_msg(
+                Header(frame_id='odom'), BASE_FRAME,
+                self.odometry.move(np.linalg.inv(before) @ T_map_base, stamp_ns))
+        else:
+            self.odometry.stand(stamp_ns)
         self._last_T_map_base = T_map_base
-        T_odom_base = self.odometry.move(np.linalg.inv(before) @ T_map_base, stamp_ns)
         if self._has_odometry:
-            header = Header(stamp=_stamp(stamp_ns), frame_id='odom')
-            self._tf.publish(TFMessage(transforms=[
-                _transform_msg(header, BASE_FRAME, T_odom_base)]))
+            self._odometry_msg.header.stamp = _stamp(stamp_ns)
+            self._tf.publish(TFMessage(transforms=[self._odometry_msg]))
 
     def _listen(self, qos: QoSProfile) -> list[Subscription]:
         """Subscribe to all that the node may say; returns those to what only it publishes."""
