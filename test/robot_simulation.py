@@ -8,7 +8,6 @@ import time
 import uuid
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import rclpy
@@ -25,6 +24,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.subscription import Subscription
+from robot_hearing import Heard
 from robot_motion import (
     FRAMES_PER_S,
     T_BASE_MOUNT,
@@ -49,25 +49,6 @@ LONGEST_SLEEP_S = 0.012
 LONGEST_BACKLOG_NS = 300_000_000
 
 
-@dataclass
-class Heard:
-    """What the node said, in order; transforms are those of the map alone."""
-
-    poses: list[PoseStamped] = field(default_factory=list)
-    poses_ns: list[int] = field(default_factory=list)  # when they came
-    covariances: list[PoseWithCovarianceStamped] = field(default_factory=list)
-    initial_poses: list[PoseWithCovarianceStamped] = field(default_factory=list)
-    transforms: list[TransformStamped] = field(default_factory=list)
-    transforms_ns: list[int] = field(default_factory=list)  # when they came
-    reports: list[dict[str, str]] = field(default_factory=list)
-    reports_ns: list[int] = field(default_factory=list)  # their stamps
-
-    @property
-    def localizations(self) -> int:
-        """How many messages left that tell where the robot is."""
-        return sum(map(len, (self.poses, self.covariances, self.initial_poses, self.transforms)))
-
-
 class SimulatedRobot:
     """Single-threaded: camera and odometry go on while `go_on` or a call of the node waits."""
 
@@ -83,6 +64,7 @@ class SimulatedRobot:
         self.odometry = DriftingOdometry(self._rng)
         self._way: BackAndForth | None = None
         self._messages = 0  # heard so far
+        self._since_ns = 0  # what has an earlier stamp is late and not heard
         self._stands = self._camera_on = self._has_odometry = False
         self._start_ns = self._next_odometry_ns = self._next_image_ns = 0
         self._last_T_map_base: Float64Array | None = None
@@ -109,7 +91,7 @@ class SimulatedRobot:
         """
         self._camera_on, self._has_odometry = False, has_odometry
         self.odometry, self._odometry_msg = DriftingOdometry(self._rng), None
-        self._next_odometry_ns = time.time_ns()
+        self._next_odometry_ns = self._since_ns = time.time_ns()
         self.carry_to(frames, stands)
         self.forget()
         self.true_T_map_camera = {}
@@ -256,21 +238,30 @@ class SimulatedRobot:
         return [
             subscribe(PoseStamped, 'relocalizer/pose', self._on_pose, qos),
             subscribe(PoseWithCovarianceStamped, 'relocalizer/pose_with_covariance',
-                      lambda message: self.heard.covariances.append(message), qos),
+                      lambda message: self._keep(message, self.heard.covariances), qos),
             subscribe(PoseWithCovarianceStamped, 'initialpose',
-                      lambda message: self.heard.initial_poses.append(message), qos)]
+                      lambda message: self._keep(message, self.heard.initial_poses), qos)]
 
     def _on_pose(self, message: PoseStamped) -> None:
         self._messages += 1
-        self.heard.poses.append(message)
-        self.heard.poses_ns.append(time.time_ns())
+        if self._is_of_now(message.header):
+            self.heard.poses.append(message)
+            self.heard.poses_ns.append(time.time_ns())
+
+    def _keep(self, message: PoseWithCovarianceStamped,
+              messages: list[PoseWithCovarianceStamped]) -> None:
+        if self._is_of_now(message.header):
+            messages.append(message)
 
     def _on_tf(self, message: TFMessage) -> None:
         self._messages += 1
         for stamped in message.transforms:
-            if stamped.header.frame_id == 'map':
+            if stamped.header.frame_id == 'map' and self._is_of_now(stamped.header):
                 self.heard.transforms.append(stamped)
                 self.heard.transforms_ns.append(time.time_ns())
+
+    def _is_of_now(self, header: Header) -> bool:
+        return nanoseconds(header.stamp) >= self._since_ns
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self._messages += 1

@@ -22,6 +22,7 @@ from implicit_relocalizer.data.frames import Frame
 
 RIGHT_M, RIGHT_DEG = 0.3, 8.0
 EXACT = 1e-6  # metres and radians
+TF_TOLERANCE_S = 0.3
 LOST_WITHIN_NS = 1_000_000_000
 PATIENCE_S = 30.0  # for what has no limit of its own
 TRIES = 3  # a second is short on a machine that others keep busy
@@ -63,30 +64,26 @@ def test_map_to_odom_with_odometry_and_mount_is_the_published_pose(robot, node, 
     begin(robot, node, place.held_out[:25], 'map_to_odom')
     assert not robot.heard.transforms, 'a transform before any fix'
     robot.go_on(PATIENCE_S, lambda: bool(robot.heard.poses and robot.heard.transforms))
-    began_ns = max(robot.true_T_map_camera)
     robot.go_on(2.5)
     heard = robot.heard
-    assert {stamped.child_frame_id for stamped in heard.transforms} == {'odom'}
-    assert len(heard.transforms) >= 2.5 * 20 * 0.8, 'not sent again at tf_rate_hz'
-    ahead_s = [1e-9 * (nanoseconds(stamped.header.stamp) - came_ns) for stamped, came_ns in zip(
-        heard.transforms, heard.transforms_ns, strict=True)]
-    assert np.median(ahead_s) == pytest.approx(0.3, abs=0.1), 'not stamped tf_tolerance ahead'
-    sent = [matrix(stamped) for stamped in heard.transforms]
-    checked = 0
-    for pose in heard.poses:
-        stamp_ns = nanoseconds(pose.header.stamp)
-        if stamp_ns <= began_ns:
-            continue
-        T_map_camera = matrix(pose.pose)
-        T_odom_base = robot.odometry.at(stamp_ns)
-        assert np.abs(T_odom_base[:2, 3]).max() > 10.0, 'odometry is like the map'
-        off = min(largest_difference(T_map_odom @ T_odom_base @ T_BASE_CAMERA, T_map_camera)
-                  for T_map_odom in sent)
-        assert off < EXACT
-        distance_m, angle_deg = errors_of(T_map_camera, robot.true_T_map_camera[stamp_ns])
-        assert distance_m < RIGHT_M and angle_deg < RIGHT_DEG
-        checked += 1
-    assert checked >= 8
+    transforms = list(zip(heard.transforms, heard.transforms_ns, strict=True))
+    robot.go_on(0.3)  # poses of the last of them
+    # Messages may come late on a busy machine: stamps tell the pace, the least late one the lead.
+    stamps_s = [1e-9 * nanoseconds(stamped.header.stamp) for stamped, _ in transforms]
+    assert np.median(np.diff(sorted(stamps_s))) < 2.0 / 20, 'not sent again at tf_rate_hz'
+    ahead_s = max(stamp_s - 1e-9 * came_ns for stamp_s, (_, came_ns) in zip(
+        stamps_s, transforms, strict=True))
+    assert 0.0 < ahead_s <= TF_TOLERANCE_S, 'not stamped tf_tolerance ahead'
+    assert {stamped.child_frame_id for stamped, _ in transforms} == {'odom'}
+    assert_right(robot)
+    cameras = [(matrix(pose.pose), robot.odometry.at(nanoseconds(pose.header.stamp)))
+               for pose in heard.poses[:-1]]
+    assert min(np.abs(T_odom_base[:2, 3]).max() for _, T_odom_base in cameras) > 10.0
+    different = {matrix(stamped).tobytes(): matrix(stamped) for stamped, _ in transforms}
+    assert len(different) >= 4
+    for T_map_odom in different.values():
+        assert min(largest_difference(T_map_odom @ T_odom_base @ T_BASE_CAMERA, T_map_camera)
+                   for T_map_camera, T_odom_base in cameras) < EXACT
 
 
 def test_map_to_base_is_the_published_pose_seen_from_the_mount(robot, node, place):
@@ -124,7 +121,8 @@ def transitions_since(robot: SimulatedRobot, since_ns: int) -> list[tuple[str, i
     return told
 
 
-def assert_no_wrong_pose(robot: SimulatedRobot) -> None:
+def assert_right(robot: SimulatedRobot) -> None:
+    """Every pose that left is near the truth."""
     for pose in robot.heard.poses:
         distance_m, angle_deg = errors_of(
             matrix(pose.pose), robot.true_T_map_camera[nanoseconds(pose.header.stamp)])
@@ -181,7 +179,7 @@ def test_a_kidnapped_robot_is_lost_within_a_second_and_found(robot, node, place)
             told.pop(0)  # not noticed yet
         assert [state for state, _ in told] == ['LOST', 'LOCALIZED']
         assert any(nanoseconds(pose.header.stamp) >= kidnapped_ns for pose in robot.heard.poses)
-        assert_no_wrong_pose(robot)
+        assert_right(robot)
         is_fast = delays.note(told[0][1])
 
 
@@ -207,5 +205,5 @@ def test_a_covered_lens_is_told_within_a_second_and_a_free_one_found(robot, node
         robot.go_on(PATIENCE_S, lambda: robot.is_in('LOCALIZED'))
         robot.go_on(0.3)
         assert len(robot.heard.poses) > known
-        assert_no_wrong_pose(robot)
+        assert_right(robot)
         is_fast = delays.note(delay_ns)
