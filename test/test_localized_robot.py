@@ -64,7 +64,7 @@ def test_map_to_odom_with_odometry_and_mount_is_the_published_pose(robot, node, 
     begin(robot, node, place.held_out[:25], 'map_to_odom')
     assert not robot.heard.transforms, 'a transform before any fix'
     robot.go_on(PATIENCE_S, lambda: bool(robot.heard.poses and robot.heard.transforms))
-    robot.go_on(2.5)
+    robot.go_on(PATIENCE_S, lambda: len(robot.heard.poses) >= 15)
     heard = robot.heard
     transforms = list(zip(heard.transforms, heard.transforms_ns, strict=True))
     robot.go_on(0.3)  # poses of the last of them
@@ -80,7 +80,7 @@ def test_map_to_odom_with_odometry_and_mount_is_the_published_pose(robot, node, 
                for pose in heard.poses[:-1]]
     assert min(np.abs(T_odom_base[:2, 3]).max() for _, T_odom_base in cameras) > 10.0
     different = {matrix(stamped).tobytes(): matrix(stamped) for stamped, _ in transforms}
-    assert len(different) >= 4
+    assert len(different) >= 3
     for T_map_odom in different.values():
         assert min(largest_difference(T_map_odom @ T_odom_base @ T_BASE_CAMERA, T_map_camera)
                    for T_map_camera, T_odom_base in cameras) < EXACT
