@@ -77,7 +77,7 @@ def test_it_leaves_the_model_and_the_picture(demo, result):
     with Image.open(output / 'demo.png') as picture:
         assert min(picture.size) > 500
         assert len(picture.convert('RGB').getcolors(picture.width * picture.height)) > 1000
-    assert 'first fix' in (output / 'node.log').read_text()
+    assert 'state SEARCHING -> LOCALIZED: fixes_agree' in (output / 'node.log').read_text()
 
 
 def test_the_bag_holds_the_drive_and_an_answer_to_each_stamp(demo, result):
