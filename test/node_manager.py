@@ -165,7 +165,8 @@ class ManagedRobot(Peer):
     # The diagnostics
 
     def values(self) -> dict[str, str]:
-        """Of the newest diagnostics."""
+        """Of the newest diagnostics; waits for the first."""
+        self.wait_until(lambda: bool(self.reports))
         return {item.key: item.value for item in self.reports[-1].values}
 
     def next_values(self) -> dict[str, str]:
