@@ -86,7 +86,7 @@ def check_active(robot) -> None:
     assert robot.state() == 'active'
     robot.connect()
     robot.wait_until(lambda: ears(robot) == ACTIVE_EARS and voices(robot) == ACTIVE_VOICES)
-    assert robot.values()['state'] == 'SEARCHING'
+    robot.await_message('SEARCHING: activated')
     robot.film(20.0)
     robot.await_pose(robot.now_ns())
     values = robot.await_message('LOCALIZED: fixes_agree')
