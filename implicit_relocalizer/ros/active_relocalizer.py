@@ -39,8 +39,6 @@ from implicit_relocalizer.ros.parameters import Parameters
 from implicit_relocalizer.ros.point_messages import points_msg
 
 _WARNING_PERIOD_S = 5.0
-# Cameras stamp jittery, but not by this much: the recording or the simulation began again.
-_JUMP_BACK_NS = 500_000_000
 
 
 class ActiveRelocalizer:
@@ -148,7 +146,7 @@ class ActiveRelocalizer:
         """Notice that stamps went back, by those of each topic on its own."""
         stamp_ns = stamp_to_ns(header)
         newest_ns = self._newest_ns.setdefault(topic, stamp_ns)
-        if stamp_ns >= newest_ns - _JUMP_BACK_NS:
+        if stamp_ns >= newest_ns - supervision.JUMP_BACK_NS:
             self._newest_ns[topic] = max(newest_ns, stamp_ns)
             return
         self._newest_ns = {topic: stamp_ns}

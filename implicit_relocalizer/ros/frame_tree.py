@@ -16,9 +16,9 @@ from tf2_ros import Buffer, TransformException, TransformListener
 from tf_transformations import quaternion_matrix
 
 from implicit_relocalizer.localization.agreement import Transform
+from implicit_relocalizer.localization.supervision import JUMP_BACK_NS
 
 _POLL_S = 0.004
-_JUMP_BACK_NS = 500_000_000  # transforms are not in order, but not by that much
 _LATEST = Time()
 
 
@@ -42,7 +42,7 @@ class _Listener(TransformListener):
         """Take transforms, those of a new time into an empty buffer."""
         stamps_ns = {moved.child_frame_id: moved.header.stamp.sec * 10**9
                      + moved.header.stamp.nanosec for moved in data.transforms}
-        if any(stamp_ns < self._newest_ns.get(child, stamp_ns) - _JUMP_BACK_NS
+        if any(stamp_ns < self._newest_ns.get(child, stamp_ns) - JUMP_BACK_NS
                for child, stamp_ns in stamps_ns.items()):
             self.buffer.clear()
             self._newest_ns.clear()
