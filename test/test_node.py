@@ -49,9 +49,9 @@ def robot(start, model):
 
 
 def test_it_says_what_it_runs(robot):
-    output = robot[0].output()
-    for text in ("scene 'colours'", 'on cpu', 'held_out_median_m', '0.125',
-                 'state SEARCHING -> LOCALIZED: fixes_agree'):
+    # A pose leaves before the state that it brings is told.
+    output = robot[0].wait_for('state SEARCHING -> LOCALIZED: fixes_agree', WAIT_S)
+    for text in ("scene 'colours'", 'on cpu', 'held_out_median_m', '0.125'):
         assert text in output
 
 

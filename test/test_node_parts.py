@@ -19,12 +19,13 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
 
 from implicit_relocalizer.localization.agreement import Fix
 from implicit_relocalizer.localization.estimate import PoseEstimate
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.frame_tree import FrameTree
+from implicit_relocalizer.ros.frame_tree import FrameTree, NoTransformError
 from implicit_relocalizer.ros.image_answer import ImageAnswer, find_stamp_refusal
 from implicit_relocalizer.ros.inference_thread import InferenceThread
 from implicit_relocalizer.ros.map_transform import MapTransform
@@ -122,4 +123,55 @@ def test_no_frame_gets_a_second_parent(spun, tf_mode, parent, child):
     assert caught.value.reason is Reason.SECOND_PARENT
     assert not transform.moves_robot
     transform.close()
+    frames.close()
+
+
+def odometry_msg(stamp_s: float) -> TransformStamped:
+    message = TransformStamped(header=header(stamp_s), child_frame_id='base_link')
+    message.header.frame_id = 'odom'
+    message.transform.translation.x = stamp_s
+    return message
+
+
+def test_transforms_that_piled_up_are_all_known_one_round_later(spun):
+    node, spin_until = spun
+    frames = FrameTree(node)
+    publisher = node.create_publisher(TFMessage, '/tf', 100)
+    spin_until(lambda: publisher.get_subscription_count() > 0)
+    heard = []
+    node.create_subscription(TFMessage, '/tf', heard.append, 1)
+    spin_until(lambda: publisher.get_subscription_count() > 1)
+    for count in range(80):
+        publisher.publish(TFMessage(transforms=[odometry_msg(100.0 + 0.01 * count)]))
+    time.sleep(0.5)  # on their way
+    spin_until(lambda: heard)  # a few rounds, where each could take one message of a topic
+    T_odom_base = frames.lookup('odom', 'base_link', header(100.785).stamp)
+    assert T_odom_base[0, 3] == pytest.approx(100.785)
+    frames.close()
+
+
+def test_a_lookup_waits_for_what_comes_and_not_after_it_is_told_to_stop(spun):
+    node, spin_until = spun
+    frames = FrameTree(node)
+    publisher = node.create_publisher(TFMessage, '/tf', 100)
+    spin_until(lambda: publisher.get_subscription_count() > 0)
+    found: list[float] = []
+
+    def look_up(stamp_s: float) -> None:
+        try:
+            found.append(frames.lookup('odom', 'base_link', header(stamp_s).stamp, 60.0)[0, 3])
+        except NoTransformError:
+            found.append(np.nan)
+
+    threads = [threading.Thread(target=look_up, args=(stamp_s,)) for stamp_s in (10.5, 99.0)]
+    for thread in threads:
+        thread.start()
+    for stamp_s in (10.0, 11.0):
+        publisher.publish(TFMessage(transforms=[odometry_msg(stamp_s)]))
+    spin_until(lambda: found)
+    assert found == [pytest.approx(10.5)]
+    frames.stop_waiting()
+    for thread in threads:
+        thread.join(20.0)
+    assert len(found) == 2 and np.isnan(found[1])
     frames.close()

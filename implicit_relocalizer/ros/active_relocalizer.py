@@ -115,6 +115,7 @@ class ActiveRelocalizer:
     def close(self) -> None:
         """End; a request under way is answered."""
         self._answerer.stop_waiting()
+        self._frames.stop_waiting()
         self._thread.stop()
         self._apply(supervision.deactivate(self.belief, time.monotonic()))
         self._node.destroy_subscription(self._info_subscription)
@@ -192,6 +193,8 @@ class ActiveRelocalizer:
         assert fix is not None
         header = Header(stamp=answer.header.stamp, frame_id=settings.map_frame)
         pose = pose_from_matrix(fix.T_map_camera)
+        self._statistics.answered += 1
+        self._statistics.fix_rate.note(now_s)
         try:
             self._map_transform.place(fix, answer.header, answer.camera_frame, self._frames)
         except NoTransformError as error:
@@ -210,8 +213,6 @@ class ActiveRelocalizer:
         if fix.estimate.points is not None:
             self._points_publisher.publish(points_msg(
                 header, fix.estimate.points.points_map_n3, fix.estimate.points.weights_n))
-        self._statistics.answered += 1
-        self._statistics.fix_rate.note(now_s)
 
     def _apply(self, decision: Decision) -> None:
         self.belief = decision.belief

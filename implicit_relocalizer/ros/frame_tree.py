@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import time
+import threading
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
@@ -18,8 +18,8 @@ from tf_transformations import quaternion_matrix
 from implicit_relocalizer.localization.agreement import Transform
 from implicit_relocalizer.localization.supervision import JUMP_BACK_NS
 
-_POLL_S = 0.004
 _LATEST = Time()
+_MOST_AT_ONCE = 1000
 
 
 class NoTransformError(LookupError):
@@ -27,7 +27,12 @@ class NoTransformError(LookupError):
 
 
 class _Listener(TransformListener):
-    """Forgets what moves when its stamps go back.
+    """Keeps up with a busy /tf, and forgets what moves when its stamps go back.
+
+    An executor of rclpy takes one message of a topic per round. On a machine that leaves it fewer
+    rounds than the robot has transforms the queue of a hundred would always be full, and all that
+    is known late by its length, while of the images the newest is answered: none would find its
+    odometry any more.
 
     A buffer refuses all that is older than its newest by more than its length, and a late
     message of the time before a jump may be that newest: it would stay deaf for as long as the
@@ -36,10 +41,32 @@ class _Listener(TransformListener):
 
     def __init__(self, buffer: Buffer, node: Node) -> None:
         self._newest_ns: dict[str, int] = {}
+        self.news = threading.Condition()
         super().__init__(buffer, node)
 
     def callback(self, data: TFMessage) -> None:
-        """Take transforms, those of a new time into an empty buffer."""
+        """Take transforms, also those that wait behind them."""
+        self._take(data)
+        subscription = self.tf_sub.handle
+        with subscription:
+            for _ in range(_MOST_AT_ONCE):  # others want to be heard too
+                waiting = subscription.take_message(TFMessage, False)
+                if waiting is None:
+                    break
+                self._take(waiting[0])
+        self.tell()
+
+    def static_callback(self, data: TFMessage) -> None:
+        """Take transforms that hold for ever."""
+        super().static_callback(data)
+        self.tell()
+
+    def tell(self) -> None:
+        """Wake who waits."""
+        with self.news:
+            self.news.notify_all()
+
+    def _take(self, data: TFMessage) -> None:
         stamps_ns = {moved.child_frame_id: moved.header.stamp.sec * 10**9
                      + moved.header.stamp.nanosec for moved in data.transforms}
         if any(stamp_ns < self._newest_ns.get(child, stamp_ns) - JUMP_BACK_NS
@@ -58,7 +85,8 @@ class FrameTree:
         # Not told the node, for which it would offer a service, once more with every activation.
         # Jumps in time come through `forget`, from the stamps of the images.
         self._buffer = Buffer()
-        self._listener: TransformListener | None = _Listener(self._buffer, node)
+        self._listener: _Listener | None = _Listener(self._buffer, node)
+        self._waits = True
 
     def lookup(self, target_frame: str, source_frame: str, stamp: TimeMsg,
                wait_s: float = 0.0) -> Transform:
@@ -70,11 +98,12 @@ class FrameTree:
             NoTransformError: unknown, or not at this stamp.
         """
         when = Time.from_msg(stamp)
-        # A wait on the buffer's own clock would never end while simulated time stands still.
-        end_s = time.monotonic() + wait_s
-        while (not self._buffer.can_transform(target_frame, source_frame, when)
-               and time.monotonic() < end_s):
-            time.sleep(_POLL_S)
+        # Not by the buffer's own wait, whose clock may be the simulation's and stand still.
+        listener = self._listener
+        if wait_s > 0.0 and listener is not None:
+            with listener.news:
+                listener.news.wait_for(lambda: not self._waits or bool(
+                    self._buffer.can_transform(target_frame, source_frame, when)), wait_s)
         return matrix_from_transform(self._find(target_frame, source_frame, when))
 
     def latest(self, target_frame: str, source_frame: str) -> tuple[Transform, TimeMsg]:
@@ -93,6 +122,12 @@ class FrameTree:
     def forget(self) -> None:
         """Forget all that moves, as stamps went back; what is static stays."""
         self._buffer.clear()
+
+    def stop_waiting(self) -> None:
+        """Lookups do not wait any more, also those that do now."""
+        self._waits = False
+        if self._listener is not None:
+            self._listener.tell()
 
     def close(self) -> None:
         """End the subscriptions."""
