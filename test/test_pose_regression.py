@@ -4,6 +4,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from implicit_relocalizer.data.images import load_posed_images, read_frame_image
 from implicit_relocalizer.data.scenes import read_scene
 from implicit_relocalizer.evaluation.accuracy import measure_accuracy
 from implicit_relocalizer.localization.model_runner import ModelRunner
-from implicit_relocalizer.network.encoders import build_encoder
+from implicit_relocalizer.network import encoders
+from implicit_relocalizer.network.encoders import Encoder, build_encoder
 from implicit_relocalizer.network.model_file import OUTPUT_NAMES
 from implicit_relocalizer.network.regressor import BALANCE_GAIN, orthonormal_frame
+from implicit_relocalizer.training.checkpoint import load_checkpoint
 from implicit_relocalizer.training.configuration import ConfigurationError, RegressionConfig
 from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.regression import balanced_loss, build_regressor
@@ -47,7 +50,8 @@ def train(scene: Scene, run_dir: Path, *overrides: str) -> dict:
 def trained(scene, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp('trained') / 'run'
     return run_dir, train(scene, run_dir, 'encoder.name=gradient_descriptor',
-                          'regression.stem_blocks=3', 'regression.iterations=70', *BY_HEART)
+                          'input_width=64', 'regression.stem_blocks=3',
+                          'regression.iterations=60', *BY_HEART)
 
 
 def test_the_fixed_descriptor_with_a_stem_learns_its_training_images_by_heart(trained):
@@ -116,12 +120,40 @@ def test_a_scripted_regressor_is_the_eager_one_and_resizes(scene):
         assert compiled[name].dtype == value.dtype
 
 
-def test_a_cnn_learns_too(scene, tmp_path):
-    overrides = ['input_width=64', 'regression.batch_images=4', *BY_HEART]
+class SmallCnn(Encoder):
+    """Three convolutions in place of the default's eleven million weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.channels = 64
+        widths = (3, 16, 32, self.channels)
+        self.layers = torch.nn.Sequential(*(layer for inputs, outputs in pairwise(widths)
+                                            for layer in (
+            torch.nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+            torch.nn.BatchNorm2d(outputs), torch.nn.ReLU())))
+
+    def forward(self, images_b3hw: torch.Tensor) -> torch.Tensor:
+        return self.layers(images_b3hw)
+
+
+def test_a_cnn_learns_too(scene, tmp_path, monkeypatch):
+    monkeypatch.setitem(encoders._BUILDERS, 'small_cnn', lambda pretrained: SmallCnn())
+    overrides = ['encoder.name=small_cnn', 'input_width=64', 'regression.batch_images=4',
+                 'regression.pooled_cells=4', *BY_HEART]
     before, after = (train(scene, tmp_path / str(steps), f'regression.iterations={steps}',
-                           *overrides)['train'] for steps in (1, 40))
+                           *overrides)['train'] for steps in (1, 60))
     assert after['median_translation_m'] < 0.8 * before['median_translation_m']
     assert after['median_rotation_deg'] < 0.8 * before['median_rotation_deg']
+
+
+def test_the_default_network_learns_in_every_weight(scene, tmp_path):
+    train(scene, tmp_path / 'run', 'input_width=64', 'regression.iterations=1',
+          'regression.batch_images=4')
+    state = load_checkpoint(tmp_path / 'run' / 'checkpoint.pt', {})['loop']['optimizer']['state']
+    network = torch.jit.load(tmp_path / 'run' / 'model.pt')
+    assert len(state) == len(list(network.parameters()))
+    for values in state.values():
+        assert values['exp_avg'].isfinite().all() and values['exp_avg'].any()
 
 
 def test_a_regression_is_not_mixed_with_other_stages():
@@ -155,7 +187,7 @@ def test_the_balance_settles_where_its_scale_is_the_error():
     balance = torch.zeros(2, requires_grad=True)
     errors = torch.tensor([0.4, 0.02])
     optimizer = torch.optim.Adam([balance], lr=2e-3)
-    for _ in range(800):
+    for _ in range(400):
         optimizer.zero_grad()
         balanced_loss(errors[0], errors[1], balance).backward()
         optimizer.step()
