@@ -39,11 +39,10 @@ def turned(images):
 
 def errors(localizer):
     """Median position error (m) and rotation error (rad) between the drive's images."""
-    found = []
+    room, found = BoxRoom(), []
     for pose in sweep(2 * VIEWS)[2 * KNOWN + 8::6]:
         with torch.no_grad():
-            out = localizer(torch.from_numpy(BoxRoom().render(pose)[0]),
-                            torch.from_numpy(K_33))
+            out = localizer(torch.from_numpy(room.render(pose)[0]), torch.from_numpy(K_33))
         R = torch.from_numpy(pose[:3, :3])
         cosine = ((torch.trace(out['R_world_camera'].T @ R) - 1) / 2).clamp(-1, 1)
         found.append((float((out['t_world_camera'] - torch.from_numpy(pose[:3, 3])).norm()),
@@ -51,12 +50,18 @@ def errors(localizer):
     return torch.tensor(found).median(dim=0).values
 
 
-def test_positions_alone_make_the_map_grow_and_orientations_are_not_read(known_and_new):
+@pytest.fixture(scope='module')
+def extended(known_and_new):
+    """A map that grew into images whose orientations are nonsense."""
     original, new = known_and_new
-    before = errors(original)
     grown = deepcopy(original)
-    extension = extend_landmarks(grown, turned(new), False, CONFIG, CPU, seed=0)
-    after = errors(grown)
+    return grown, extend_landmarks(grown, turned(new), False, CONFIG, CPU, seed=0)
+
+
+def test_positions_alone_make_the_map_grow_and_orientations_are_not_read(known_and_new, extended):
+    original, new = known_and_new
+    grown, extension = extended
+    before, after = errors(original), errors(grown)
     assert extension.trusted > 0.7 * len(new)
     assert extension.landmarks_after > extension.landmarks_before
     assert (after < 0.5 * before).all(), f'{before} -> {after}'
@@ -67,10 +72,8 @@ def test_positions_alone_make_the_map_grow_and_orientations_are_not_read(known_a
         assert torch.equal(buffer, again.head.get_buffer(name)), name
 
 
-def test_nothing_is_forgotten(known_and_new):
-    original, new = known_and_new
-    grown = deepcopy(original)
-    extend_landmarks(grown, new, False, CONFIG, CPU, seed=0)
+def test_nothing_is_forgotten(known_and_new, extended):
+    original, grown = known_and_new[0], extended[0]
     kept = {tuple(point) for point in grown.head.points_m3.tolist()}
     assert all(tuple(point) in kept for point in original.head.points_m3.tolist())
 

@@ -29,7 +29,7 @@ TINY = (*BRIEF, 'mapping.iterations=10')
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
-    return write_box_room(tmp_path_factory.mktemp('scene') / 'room', 30)
+    return write_box_room(tmp_path_factory.mktemp('scene') / 'room', 12)
 
 
 @pytest.fixture(scope='module')
@@ -152,7 +152,7 @@ def test_another_configuration_is_refused_and_leaves_the_folder_alone(scene, tin
                                               r'configuration \(seed was 0, is 7\); .*--restart'):
         train(scene, run_dir, *TINY, 'seed=7')
     assert (run_dir / 'config.yaml').read_text() == before
-    fewer = replace(scene, frames=scene.frames[:20])
+    fewer = replace(scene, frames=scene.frames[:8])
     with pytest.raises(CheckpointError, match='another scene'):
         train(fewer, run_dir, *TINY)
 
