@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -63,11 +62,6 @@ def train_command(scene_dir: Path, run_dir: Path, *overrides: str) -> list[str]:
 def program(*arguments: str) -> list[str]:
     """The program with arguments."""
     return [sys.executable, '-m', 'implicit_relocalizer.cli', *arguments]
-
-
-def one_thread() -> dict[str, str]:
-    """The environment for programs that run beside each other."""
-    return {**os.environ, 'OMP_NUM_THREADS': '1'}
 
 
 def weights_of(run_dir: Path) -> dict[str, torch.Tensor]:
