@@ -40,10 +40,16 @@ class CameraPoses:
     Attributes:
         at: T_world_camera of a stamp in nanoseconds; raises NoPoseError where there is none.
         description: Where the poses come from, in one line.
+        world_frame: In which they are; '' where the bag does not say it.
+        unusable_count: Poses left out for NaN, no stamp or a quaternion that is none.
+        disordered_count: Poses that were recorded after one of a later stamp.
     """
 
     at: PoseAt
     description: str
+    world_frame: str
+    unusable_count: int = 0
+    disordered_count: int = 0
 
 
 def read_camera_poses(bag: Bag, options: BagOptions, image_frame: str) -> CameraPoses:
@@ -58,21 +64,69 @@ def read_camera_poses(bag: Bag, options: BagOptions, image_frame: str) -> Camera
         SceneError: no poses, several sources of them, or no way to tell where the camera sits
             on the body that they are of.
     """
-    tree = _read_transforms(bag)
+    tree = read_transforms(bag)
     camera_frame = frame_name(options.camera_frame or image_frame)
     if options.world_frame is not None or (options.pose_topic is None
                                            and not bag.of_types(POSE_TYPES)):
         return _from_transforms(bag, tree, options, camera_frame)
     topic = choose_topic(bag, POSE_TYPES, options.pose_topic, '--pose-topic', 'poses')
+    return poses_from_topic(bag, topic, tree, options, camera_frame)
+
+
+def poses_from_topic(bag: Bag, topic: Topic, tree: TransformTree, options: BagOptions,
+                     camera_frame: str, frame_option: str = '--pose-frame') -> CameraPoses:
+    """The camera's poses from a topic of one of `POSE_TYPES`.
+
+    Args:
+        bag: The recording.
+        topic: With the poses of the camera or of a body that it sits on.
+        tree: All transforms of the recording.
+        options: Where the camera sits on the body, and the longest gap.
+        camera_frame: The camera's optical frame.
+        frame_option: Of the command line that names the body, for messages.
+
+    Raises:
+        SceneError: no usable poses, poses of several frames, or no way to tell where the camera
+            sits on the body.
+    """
     track, world_frame, child_frame = _read_track(bag, topic)
-    T_body_camera_at, mounting = _mounting(bag, topic, tree, options, child_frame, camera_frame)
+    T_body_camera_at, mounting = _mounting(
+        bag, str(topic), tree, options, child_frame, camera_frame, frame_option)
     return CameraPoses(
         lambda stamp_ns: track.interpolate(stamp_ns, options.max_gap_s) @ T_body_camera_at(
             stamp_ns),
-        f'poses in {world_frame!r} from {topic}; {mounting}')
+        f'poses in {world_frame!r} from {topic}; {mounting}', world_frame,
+        track.unusable_count, track.disordered_count)
 
 
-def _read_transforms(bag: Bag) -> TransformTree:
+def poses_between_frames(bag: Bag, tree: TransformTree, world_frame: str, body_frame: str,
+                         options: BagOptions, camera_frame: str) -> CameraPoses:
+    """The camera's poses from the transforms between two frames of `tree`.
+
+    Args:
+        bag: The recording.
+        tree: All transforms of the recording.
+        world_frame: In which the poses shall be.
+        body_frame: The camera's, or that of a body that it sits on.
+        options: Where the camera sits on the body, and the longest gap.
+        camera_frame: The camera's optical frame.
+
+    Raises:
+        SceneError: no chain between the frames, or no way to tell where the camera sits on the
+            body.
+    """
+    source = f'the transforms {world_frame!r} -> {body_frame!r}'
+    if not tree.are_connected(world_frame, body_frame):
+        raise SceneError(f'{bag.path}: no chain of transforms from {world_frame!r} to '
+                         f'{body_frame!r}; frames: {tree.frames or "none recorded"}')
+    T_body_camera_at, mounting = _mounting(bag, source, tree, options, body_frame, camera_frame)
+    return CameraPoses(
+        lambda stamp_ns: tree.lookup(world_frame, body_frame, stamp_ns, options.max_gap_s)
+        @ T_body_camera_at(stamp_ns), f'poses from {source}; {mounting}', world_frame)
+
+
+def read_transforms(bag: Bag) -> TransformTree:
+    """All transforms of a recording."""
     tree = TransformTree()
     unusable = 0
     for topic, message in bag.messages(bag.of_types([TF_TYPE])):
@@ -106,7 +160,7 @@ def _from_transforms(bag: Bag, tree: TransformTree, options: BagOptions,
             f'camera\'s with --camera-frame (frames: {tree.frames}), or a --pose-topic')
     return CameraPoses(
         lambda stamp_ns: tree.lookup(world_frame, camera_frame, stamp_ns, options.max_gap_s),
-        f'poses of {camera_frame!r} in {world_frame!r} from the transforms')
+        f'poses of {camera_frame!r} in {world_frame!r} from the transforms', world_frame)
 
 
 def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
@@ -116,7 +170,7 @@ def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
     for _, message in bag.messages([topic]):
         if message is None:
             continue
-        samples.append(_sample(topic, message))
+        samples.append(pose_sample(message))
         worlds.add(frame_name(message.header.frame_id))
         children.add(frame_name(getattr(message, 'child_frame_id', '')))
     track = PoseTrack(samples)
@@ -133,15 +187,16 @@ def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
     return track, worlds.pop(), children.pop()
 
 
-def _sample(topic: Topic, message: Any) -> PoseSample:
-    pose = message.pose if topic.type_name == POSE_STAMPED_TYPE else message.pose.pose
+def pose_sample(message: Any) -> PoseSample:
+    """The pose in a message of one of `POSE_TYPES`."""
+    pose = getattr(message.pose, 'pose', message.pose)
     position, rotation = pose.position, pose.orientation
     return PoseSample(stamp_to_ns(message.header.stamp), (position.x, position.y, position.z),
                       (rotation.x, rotation.y, rotation.z, rotation.w))
 
 
-def _mounting(bag: Bag, topic: Topic, tree: TransformTree, options: BagOptions,
-              child_frame: str, camera_frame: str) -> tuple[PoseAt, str]:
+def _mounting(bag: Bag, source: str, tree: TransformTree, options: BagOptions, child_frame: str,
+              camera_frame: str, frame_option: str = '--pose-frame') -> tuple[PoseAt, str]:
     """T_body_camera over time, and how it is known."""
     if options.T_body_camera is not None:
         T_body_camera = options.T_body_camera
@@ -152,16 +207,16 @@ def _mounting(bag: Bag, topic: Topic, tree: TransformTree, options: BagOptions,
     what_to_do = (
         'pass --pose-is-camera if the poses are those of the camera itself (x right, y down, z '
         'forward), --T-body-camera X Y Z QX QY QZ QW for where the camera sits on the body that '
-        'they are of, or --pose-frame and --camera-frame to look that up in the transforms '
+        f'they are of, or {frame_option} and --camera-frame to look that up in the transforms '
         f'(frames: {tree.frames or "none recorded"})')
     if not body_frame:
-        raise SceneError(f'{bag.path}: {topic} does not say whose poses it holds; {what_to_do}')
+        raise SceneError(f'{bag.path}: {source} does not say whose poses it holds; {what_to_do}')
     if not camera_frame:
         raise SceneError(f'{bag.path}: the images have no frame_id, so where the camera sits on '
                          f'{body_frame!r} is unknown; {what_to_do}')
     if not tree.are_connected(body_frame, camera_frame):
         raise SceneError(
-            f'{bag.path}: {topic} holds poses of {body_frame!r}, the images are from '
+            f'{bag.path}: {source} holds poses of {body_frame!r}, the images are from '
             f'{camera_frame!r}, and no chain of transforms connects the two; {what_to_do}')
     return (lambda stamp_ns: tree.lookup(body_frame, camera_frame, stamp_ns, options.max_gap_s),
             f'{camera_frame!r} on {body_frame!r} from the transforms')

@@ -65,14 +65,24 @@ class Bag:
         Raises:
             SceneError: the file is damaged beyond single messages.
         """
+        for topic, _, message in self.timed_messages(topics):
+            yield topic, message
+
+    def timed_messages(self, topics: Collection[Topic]) -> Iterator[tuple[Topic, int, Any | None]]:
+        """As `messages`, with the time of recording in nanoseconds.
+
+        Raises:
+            SceneError: the file is damaged beyond single messages.
+        """
         wanted = {(topic.name, topic.type_name): topic for topic in topics}
         connections = [c for c in self._reader.connections if (c.topic, c.msgtype) in wanted]
         read = 0
         with _explain_damage(self.path):
-            for connection, _, cdr in self._reader.messages(connections) if connections else ():
+            for connection, time_ns, cdr in (
+                    self._reader.messages(connections) if connections else ()):
                 read += 1
-                yield wanted[connection.topic, connection.msgtype], self._deserialize(
-                    cdr, connection.msgtype)
+                yield (wanted[connection.topic, connection.msgtype], time_ns,
+                       self._deserialize(cdr, connection.msgtype))
             self._check_count(topics, read)
 
     def first(self, topic: Topic) -> Any:

@@ -29,7 +29,23 @@ def choose_topic(bag: Bag, type_names: Collection[str], name: str | None, option
     """
     if name is not None:
         return _named_topic(bag, type_names, name)
-    return _only(bag, bag.of_types(type_names), type_names, option, content)
+    return only_topic(bag, bag.of_types(type_names), type_names, option, content)
+
+
+def only_topic(bag: Bag, candidates: list[Topic], type_names: Collection[str], option: str,
+               content: str) -> Topic:
+    """The only one of some candidates; arguments as for `choose_topic`.
+
+    Raises:
+        SceneError: there is none, or several.
+    """
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise SceneError(f'{bag.path}: no topic with {content}; {_candidates(bag, type_names)}')
+    listed = ', '.join(map(str, candidates))
+    raise SceneError(f'{bag.path}: several topics with {content}; choose one with {option}: '
+                     f'{listed}')
 
 
 def choose_image_topic(bag: Bag, name: str | None) -> Topic:
@@ -46,7 +62,7 @@ def choose_image_topic(bag: Bag, name: str | None) -> Topic:
             name = compressed
         return _named_topic(bag, IMAGE_TYPES, name)
     candidates = [topic for topic in bag.of_types(IMAGE_TYPES) if shows_a_scene(bag.first(topic))]
-    return _only(bag, candidates, IMAGE_TYPES, '--image-topic', 'images')
+    return only_topic(bag, candidates, IMAGE_TYPES, '--image-topic', 'images')
 
 
 def choose_camera_info_topic(bag: Bag, name: str | None, image_topic: Topic) -> Topic:
@@ -85,17 +101,6 @@ def _named_topic(bag: Bag, type_names: Collection[str], name: str) -> Topic:
 
 def _of_name(bag: Bag, name: str) -> list[Topic]:
     return [t for t in bag.topics if t.name.strip('/') == name.strip('/')]
-
-
-def _only(bag: Bag, candidates: list[Topic], type_names: Collection[str], option: str,
-          content: str) -> Topic:
-    if len(candidates) == 1:
-        return candidates[0]
-    if not candidates:
-        raise SceneError(f'{bag.path}: no topic with {content}; {_candidates(bag, type_names)}')
-    listed = ', '.join(map(str, candidates))
-    raise SceneError(f'{bag.path}: several topics with {content}; choose one with {option}: '
-                     f'{listed}')
 
 
 def _candidates(bag: Bag, type_names: Collection[str]) -> str:

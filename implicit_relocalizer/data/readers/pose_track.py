@@ -50,12 +50,15 @@ class PoseTrack:
 
     Attributes:
         unusable_count: Samples left out for NaN, no stamp or a quaternion that is none.
+        disordered_count: Usable samples that came after one of a later stamp.
     """
 
     def __init__(self, samples: Iterable[PoseSample]) -> None:
         """Keep the usable samples; of several with one stamp the first."""
         given = list(samples)
-        usable = sorted((s for s in given if s.is_usable), key=lambda s: s.stamp_ns)
+        usable = [s for s in given if s.is_usable]
+        self.disordered_count = count_disordered(s.stamp_ns for s in usable)
+        usable.sort(key=lambda s: s.stamp_ns)
         kept = [s for i, s in enumerate(usable)
                 if i == 0 or s.stamp_ns != usable[i - 1].stamp_ns]
         self.unusable_count = len(given) - len(usable)
@@ -96,6 +99,15 @@ class PoseTrack:
         start_3, end_3 = self._positions_n3[after - 1:after + 1]
         return rigid_transform(self._R_n33[after - 1] @ R_start_now,
                                start_3 + share * (end_3 - start_3))
+
+
+def count_disordered(stamps_ns: Iterable[int]) -> int:
+    """How many stamps come after a later one."""
+    latest_ns = disordered = 0
+    for stamp_ns in stamps_ns:
+        disordered += stamp_ns < latest_ns
+        latest_ns = max(latest_ns, stamp_ns)
+    return disordered
 
 
 def _rotations(quaternions_xyzw: list[tuple[float, float, float, float]],
