@@ -40,6 +40,8 @@ from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.losses import pose_loss
 from implicit_relocalizer.training.plan import split_validation
 
+BARELY = ('mapping.iterations=10', 'mapping.views_per_image=1')
+
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> Path:
@@ -54,7 +56,7 @@ def scene(folder) -> Scene:
 @pytest.fixture(scope='module')
 def barely_trained(scene, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp('barely') / 'run'
-    return run_dir, train(scene, run_dir, 'mapping.iterations=10')
+    return run_dir, train(scene, run_dir, *BARELY)
 
 
 @pytest.fixture(scope='module')
@@ -147,7 +149,7 @@ def test_held_out_frames_never_reach_training(folder, barely_trained, tmp_path):
         pose = np.loadtxt(other / 'poses' / f'{name}.txt')
         pose[:3, 3] += 100.0
         np.savetxt(other / 'poses' / f'{name}.txt', pose)
-    changed = train(read_folder_scene(other), tmp_path / 'run', 'mapping.iterations=10')
+    changed = train(read_folder_scene(other), tmp_path / 'run', *BARELY)
     first, second = weights_of(run_dir), weights_of(tmp_path / 'run')
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
