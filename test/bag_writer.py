@@ -76,8 +76,10 @@ def pose_stamped(stamp_ns: int, T_44: np.ndarray, frame_id: str = 'map') -> Any:
     return make('geometry_msgs/PoseStamped', header=header(stamp_ns, frame_id), pose=pose(T_44))
 
 
-def pose_with_covariance(stamp_ns: int, T_44: np.ndarray, frame_id: str = 'map') -> Any:
-    covered = make('geometry_msgs/PoseWithCovariance', pose=pose(T_44), covariance=np.zeros(36))
+def pose_with_covariance(stamp_ns: int, T_44: np.ndarray, frame_id: str = 'map',
+                         covariance_66: np.ndarray | None = None) -> Any:
+    covariance = np.zeros(36) if covariance_66 is None else np.ravel(covariance_66)
+    covered = make('geometry_msgs/PoseWithCovariance', pose=pose(T_44), covariance=covariance)
     return make('geometry_msgs/PoseWithCovarianceStamped', header=header(stamp_ns, frame_id),
                 pose=covered)
 
@@ -91,6 +93,15 @@ def odometry(stamp_ns: int, T_44: np.ndarray, frame_id: str = 'odom',
                           covariance=np.zeros(36)),
                 twist=make('geometry_msgs/TwistWithCovariance', twist=twist,
                            covariance=np.zeros(36)))
+
+
+def diagnostics(stamp_ns: int, name: str, values: dict[str, str]) -> Any:
+    """A DiagnosticArray of one status."""
+    pairs = [make('diagnostic_msgs/KeyValue', key=key, value=value)
+             for key, value in values.items()]
+    status = make('diagnostic_msgs/DiagnosticStatus', level=0, name=name, message='',
+                  hardware_id='', values=pairs)
+    return make('diagnostic_msgs/DiagnosticArray', header=header(stamp_ns, ''), status=[status])
 
 
 def transform(stamp_ns: int, parent: str, child: str, T_44: np.ndarray) -> Any:
@@ -135,11 +146,12 @@ class BagWriter:
                 name, type_name, typestore=STORE)
         return self._connections[name]
 
-    def add(self, topic: str, message: Any, cut_bytes: int = 0) -> None:
+    def add(self, topic: str, message: Any, cut_bytes: int = 0,
+            delay_ns: int = 500_000_000) -> None:
         """Write a message, without its last bytes if it shall be damaged."""
         stamps = (message.transforms[0].header if hasattr(message, 'transforms')
                   else message.header).stamp
-        time_ns = stamps.sec * 10**9 + stamps.nanosec + 500_000_000
+        time_ns = stamps.sec * 10**9 + stamps.nanosec + delay_ns
         cdr = bytes(STORE.serialize_cdr(message, message.__msgtype__))
         self._writer.write(self.topic(topic, message.__msgtype__), time_ns,
                            cdr[:len(cdr) - cut_bytes])

@@ -17,6 +17,7 @@ pytest.importorskip('vtkmodules', reason='needs VTK, from the extra demo')
 
 from rosbags.highlevel import AnyReader
 
+from implicit_relocalizer.cli import main
 from implicit_relocalizer.data.readers.folder import read_folder_scene
 from implicit_relocalizer.evaluation.metrics import RECALL_LIMITS
 from implicit_relocalizer.network.model_file import read_metadata
@@ -100,6 +101,18 @@ def test_the_bag_holds_the_drive_and_an_answer_to_each_stamp(demo, result):
     assert sorted(stamps['/tf']) == sorted(answered)
     period_ms = (max(sent) - min(sent)) / 1e6 / (len(sent) - 1)
     assert period_ms == pytest.approx(1000.0 / RATE_HZ, rel=0.2)
+
+
+def test_its_bag_evaluates_to_the_same_figures(demo, result, tmp_path):
+    file = tmp_path / 'bag.json'
+    assert main(['evaluate', str(demo[1] / 'bag'), '--json', str(file)]) == 0
+    again = json.loads(file.read_text())
+    assert (again['images_asked'], again['images_answered']) == (
+        result['frames_sent'], result['frames_answered'])
+    for name in ('median_translation_m', 'median_rotation_deg', 'p90_translation_m'):
+        assert again['errors'][name] == pytest.approx(result[name], rel=1e-6)
+    assert again['errors']['recall'].items() >= result['recall'].items()
+    assert again['latency_ms'] == pytest.approx(result['latency_ms'])
 
 
 def test_a_model_of_another_place_fails_and_the_figure_is_named(demo, result, tmp_path):

@@ -1,26 +1,41 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""`implicit-relocalizer evaluate`: how well a model localizes the frames of a scene."""
+"""`implicit-relocalizer evaluate`: a model on the frames of a scene, or a recorded run."""
 
 from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from implicit_relocalizer.cli import evaluate_bag
 from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
 from implicit_relocalizer.cli.subparsers import Subparsers
 from implicit_relocalizer.data.frames import Scene, SceneError
+from implicit_relocalizer.data.readers.bag_options import BagOptions
 from implicit_relocalizer.network.model_file import ModelMetadata
 
 logger = logging.getLogger(__name__)
 
+SCENE_OPTIONS = (
+    'split', 'format', 'intrinsics', 'images', 'max_width', 'train_frames', 'device', 'geometry',
+    'variants', 'max_train_frames',
+    *(field.name for field in fields(BagOptions) if field.name not in evaluate_bag.SHARED_OPTIONS))
+
 
 def add_parser(commands: Subparsers) -> None:
     """Add the subcommand."""
-    parser = commands.add_parser('evaluate', help='measure a model on a scene with known poses')
-    parser.add_argument('model', type=Path, help='made by `train`')
-    add_scene_arguments(parser)
+    parser = commands.add_parser(
+        'evaluate', help='measure a model on a scene with known poses, or a recorded run',
+        usage='%(prog)s [options] MODEL SCENE\n       %(prog)s [options] BAG',
+        description='MODEL SCENE: localize the frames of a scene and compare with their poses. '
+        'BAG: compare the poses that the node sent during a recording with a reference in it; '
+        f'exit status {evaluate_bag.UNUSABLE_STATUS} where it cannot be judged.')
+    parser.add_argument('model', type=Path, metavar='MODEL|BAG',
+                        help='made by `train`; or, alone, a recording: folder, .mcap or .db3')
+    add_scene_arguments(parser, required=False)
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--geometry', action=argparse.BooleanOptionalAction, default=None,
                         help='hold the predicted points against depth images '
@@ -28,7 +43,8 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--variants', action='store_true',
                         help='take the pose from the same points in other ways too')
     add_result_arguments(parser)
-    parser.set_defaults(run=run)
+    evaluate_bag.add_run_arguments(parser)
+    parser.set_defaults(run=run, parser=parser)
 
 
 def add_result_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,7 +56,26 @@ def add_result_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Evaluate as the options say."""
+    """Evaluate as the options say: a run where one recording is named, else a model."""
+    parser: argparse.ArgumentParser = options.parser
+    if options.scene is None:
+        if not evaluate_bag.names_recording(options.model):
+            parser.error(f'{options.model}: a model needs a SCENE to be measured on; a recorded '
+                         f'run is a folder with metadata.yaml, or a .mcap or .db3 file')
+        _refuse(options, SCENE_OPTIONS, 'goes with MODEL SCENE, not with a recorded run')
+        return evaluate_bag.run(options)
+    _refuse(options, evaluate_bag.RUN_OPTIONS, 'goes with a recorded run (BAG alone)')
+    return _evaluate_model(options)
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None:
+    """End with a usage error where an option was given that would have no effect."""
+    for name in names:
+        if getattr(options, name) != options.parser.get_default(name):
+            options.parser.error(f'--{name.replace("_", "-")} {why}')
+
+
+def _evaluate_model(options: argparse.Namespace) -> int:
     from implicit_relocalizer.evaluation.model_evaluation import (
         EvaluationOptions,
         describe_circumstances,

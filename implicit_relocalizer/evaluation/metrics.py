@@ -37,13 +37,18 @@ class RecallLimit:
 
     @property
     def key(self) -> str:
-        """Name in results, such as `5cm_5deg`."""
-        return f'{self.translation_m * 100:g}cm_{self.rotation_deg:g}deg'
+        """Name in results, such as `5cm_5deg` or `5m_10deg`."""
+        return f'{self._distance("")}_{self.rotation_deg:g}deg'
 
     @property
     def label(self) -> str:
         """Name for a person, such as `5 cm / 5°`."""
-        return f'{self.translation_m * 100:g} cm / {self.rotation_deg:g}°'
+        return f'{self._distance(" ")} / {self.rotation_deg:g}°'
+
+    def _distance(self, space: str) -> str:
+        if self.translation_m < 1.0:
+            return f'{self.translation_m * 100:g}{space}cm'
+        return f'{self.translation_m:g}{space}m'
 
 
 RECALL_LIMITS = (RecallLimit(0.05, 5.0), RecallLimit(0.10, 5.0), RecallLimit(0.25, 2.0),

@@ -23,12 +23,33 @@ class RecordError(ValueError):
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON; a crash leaves the old file whole. NaN is refused."""
-    path = Path(path)
-    text = json.dumps(values, indent=1, allow_nan=False) + '\n'
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + '.partial')
-    partial.write_text(text)
-    partial.replace(path)
+    write_texts({Path(path): json_text(values)})
+
+
+def json_text(values: Mapping[str, Any]) -> str:
+    """A result as the text of its file. NaN is refused."""
+    return json.dumps(values, indent=1, allow_nan=False) + '\n'
+
+
+def write_texts(texts: Mapping[Path, str]) -> None:
+    """Write files of one result: all of them whole, or none where one cannot be written.
+
+    Raises:
+        OSError: names the file.
+    """
+    partials: dict[Path, Path] = {}
+    try:
+        for path, text in texts.items():
+            if path.is_dir():
+                raise IsADirectoryError(f'{path}: is a folder; name a file')
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partials[path] = path.with_name(path.name + '.partial')
+            partials[path].write_text(text)
+        for path, partial in partials.items():
+            partial.replace(path)
+    finally:
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:

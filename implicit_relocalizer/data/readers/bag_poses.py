@@ -116,9 +116,10 @@ def poses_between_frames(bag: Bag, tree: TransformTree, world_frame: str, body_f
             body.
     """
     source = f'the transforms {world_frame!r} -> {body_frame!r}'
-    if not tree.are_connected(world_frame, body_frame):
-        raise SceneError(f'{bag.path}: no chain of transforms from {world_frame!r} to '
-                         f'{body_frame!r}; frames: {tree.frames or "none recorded"}')
+    try:
+        tree.moves(world_frame, body_frame)
+    except SceneError as error:
+        raise SceneError(f'{bag.path}: {error}') from None
     T_body_camera_at, mounting = _mounting(bag, source, tree, options, body_frame, camera_frame)
     return CameraPoses(
         lambda stamp_ns: tree.lookup(world_frame, body_frame, stamp_ns, options.max_gap_s)
