@@ -82,7 +82,7 @@ def test_a_pose_of_the_very_stamp_needs_no_neighbour():
 def test_unusable_samples_are_counted_and_left_out(bad):
     good = sample(EPOCH_NS, rigid(0))
     track = PoseTrack([good._replace(**bad), good, good._replace(stamp_ns=EPOCH_NS + 5)])
-    assert track.unusable_count == 1 and len(track) == 2
+    assert track.counts.unusable == 1 and len(track) == 2
     assert len(PoseTrack([good._replace(**bad)])) == 0
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from implicit_relocalizer.data.frames import Float64Array
 from implicit_relocalizer.data.readers.bag_options import BagOptions
 from implicit_relocalizer.data.readers.bag_poses import CameraPoses
+from implicit_relocalizer.data.readers.pose_track import StreamCounts
 
 
 @dataclass(frozen=True)
@@ -47,25 +48,6 @@ class RunOptions:
             raise ValueError(
                 f'the reference comes from the topic {self.reference_topic!r} or from transforms '
                 f'({self.reference_parent!r} -> {self.reference_child!r}); give one of the two')
-
-
-@dataclass(frozen=True)
-class StreamCounts:
-    """What became of the messages of one topic.
-
-    Attributes:
-        messages: Read, damaged ones included.
-        damaged: Could not be decoded.
-        unusable: Without stamp, with NaN, or with a quaternion that is none.
-        duplicates: With the stamp of an earlier one.
-        disordered: Recorded after one of a later stamp; used in the order of the stamps.
-    """
-
-    messages: int = 0
-    damaged: int = 0
-    unusable: int = 0
-    duplicates: int = 0
-    disordered: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +109,7 @@ class RecordedRun:
         estimates: By stamp, each stamp once; at least one.
         reference: Where the camera really was, in the map.
         states: In the order of recording.
-        counts: Of the topics, by 'images', 'estimates', 'reference'.
+        counts: Of the topics, by 'images', 'estimates' and, where it is a topic, 'reference'.
     """
 
     name: str

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from implicit_relocalizer.data.readers.bag_tf import (
     stamp_to_ns,
 )
 from implicit_relocalizer.data.readers.bag_topics import choose_topic
-from implicit_relocalizer.data.readers.pose_track import PoseSample, PoseTrack
+from implicit_relocalizer.data.readers.pose_track import PoseSample, PoseTrack, StreamCounts
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +41,13 @@ class CameraPoses:
         at: T_world_camera of a stamp in nanoseconds; raises NoPoseError where there is none.
         description: Where the poses come from, in one line.
         world_frame: In which they are; '' where the bag does not say it.
-        unusable_count: Poses left out for NaN, no stamp or a quaternion that is none.
-        disordered_count: Poses that were recorded after one of a later stamp.
+        counts: Of the topic; None where they come from transforms.
     """
 
     at: PoseAt
     description: str
     world_frame: str
-    unusable_count: int = 0
-    disordered_count: int = 0
+    counts: StreamCounts | None = None
 
 
 def read_camera_poses(bag: Bag, options: BagOptions, image_frame: str) -> CameraPoses:
@@ -89,14 +87,13 @@ def poses_from_topic(bag: Bag, topic: Topic, tree: TransformTree, options: BagOp
         SceneError: no usable poses, poses of several frames, or no way to tell where the camera
             sits on the body.
     """
-    track, world_frame, child_frame = _read_track(bag, topic)
+    track, counts, world_frame, child_frame = _read_track(bag, topic)
     T_body_camera_at, mounting = _mounting(
         bag, str(topic), tree, options, child_frame, camera_frame, frame_option)
     return CameraPoses(
         lambda stamp_ns: track.interpolate(stamp_ns, options.max_gap_s) @ T_body_camera_at(
             stamp_ns),
-        f'poses in {world_frame!r} from {topic}; {mounting}', world_frame,
-        track.unusable_count, track.disordered_count)
+        f'poses in {world_frame!r} from {topic}; {mounting}', world_frame, counts)
 
 
 def poses_between_frames(bag: Bag, tree: TransformTree, world_frame: str, body_frame: str,
@@ -164,12 +161,14 @@ def _from_transforms(bag: Bag, tree: TransformTree, options: BagOptions,
         f'poses of {camera_frame!r} in {world_frame!r} from the transforms', world_frame)
 
 
-def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
+def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, StreamCounts, str, str]:
     """The poses of a topic, their parent frame and their child frame ('' where unknown)."""
     samples = []
+    damaged = 0
     worlds, children = set(), set()
     for _, message in bag.messages([topic]):
         if message is None:
+            damaged += 1
             continue
         samples.append(pose_sample(message))
         worlds.add(frame_name(message.header.frame_id))
@@ -178,14 +177,15 @@ def _read_track(bag: Bag, topic: Topic) -> tuple[PoseTrack, str, str]:
     if not len(track):
         raise SceneError(f'{bag.path}: {topic} has no usable pose, all are without stamp, with '
                          f'NaN or with a quaternion whose length is not 1')
-    if track.unusable_count:
+    counts = replace(track.counts, messages=len(samples) + damaged, damaged=damaged)
+    if counts.unusable:
         logger.warning('%s: %d of %d poses on %s without stamp, with NaN or no unit quaternion '
-                       'left out', bag.path, track.unusable_count, len(samples), topic.name)
+                       'left out', bag.path, counts.unusable, len(samples), topic.name)
     for kind, names in (('frame_id', worlds), ('child_frame_id', children)):
         if len(names) > 1:
             raise SceneError(f'{bag.path}: {topic} mixes poses of several frames, {kind} is one '
                              f'of {sorted(names)}')
-    return track, worlds.pop(), children.pop()
+    return track, counts, worlds.pop(), children.pop()
 
 
 def pose_sample(message: Any) -> PoseSample:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -23,6 +24,25 @@ QUATERNION_TOLERANCE = 0.01
 class NoPoseError(ValueError):
     """There is no trustworthy pose at a stamp; the message is the reason, the same for all such
     stamps so that reasons can be counted."""
+
+
+@dataclass(frozen=True)
+class StreamCounts:
+    """What became of the messages of one topic.
+
+    Attributes:
+        messages: Read, damaged ones included.
+        damaged: Could not be decoded.
+        unusable: Without stamp, with NaN, or with a quaternion that is none.
+        duplicates: With the stamp of an earlier one.
+        disordered: Recorded after one of a later stamp; used in the order of the stamps.
+    """
+
+    messages: int = 0
+    damaged: int = 0
+    unusable: int = 0
+    duplicates: int = 0
+    disordered: int = 0
 
 
 class PoseSample(NamedTuple):
@@ -49,19 +69,20 @@ class PoseTrack:
     """Poses of one frame in another, sorted by stamp.
 
     Attributes:
-        unusable_count: Samples left out for NaN, no stamp or a quaternion that is none.
-        disordered_count: Usable samples that came after one of a later stamp.
+        counts: Of the samples, none of which counts as damaged.
     """
 
     def __init__(self, samples: Iterable[PoseSample]) -> None:
         """Keep the usable samples; of several with one stamp the first."""
         given = list(samples)
         usable = [s for s in given if s.is_usable]
-        self.disordered_count = count_disordered(s.stamp_ns for s in usable)
+        disordered = count_disordered(s.stamp_ns for s in usable)
         usable.sort(key=lambda s: s.stamp_ns)
         kept = [s for i, s in enumerate(usable)
                 if i == 0 or s.stamp_ns != usable[i - 1].stamp_ns]
-        self.unusable_count = len(given) - len(usable)
+        self.counts = StreamCounts(
+            len(given), unusable=len(given) - len(usable), duplicates=len(usable) - len(kept),
+            disordered=disordered)
         self._stamps_ns: NDArray[np.int64] = np.array([s.stamp_ns for s in kept], np.int64)
         self._positions_n3 = np.array([s.position_m for s in kept], np.float64).reshape(-1, 3)
         self._R_n33, self._turns_n3 = _rotations([s.quaternion_xyzw for s in kept])

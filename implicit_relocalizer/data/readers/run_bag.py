@@ -28,14 +28,13 @@ from implicit_relocalizer.data.readers.bag_topics import (
     choose_topic,
     only_topic,
 )
-from implicit_relocalizer.data.readers.pose_track import count_disordered
+from implicit_relocalizer.data.readers.pose_track import StreamCounts, count_disordered
 from implicit_relocalizer.data.readers.run_states import read_states
 from implicit_relocalizer.data.recorded_run import (
     RecordedEstimate,
     RecordedImage,
     RecordedRun,
     RunOptions,
-    StreamCounts,
 )
 
 ESTIMATE_TYPES = POSE_TYPES[:2]
@@ -67,12 +66,12 @@ def read_recorded_run(path: Path, options: RunOptions | None = None) -> Recorded
             _check_same_world(bag, estimate_topic, map_frame, reference)
         images, image_counts = _read_images(bag, image_topic)
         diagnostics_topic, states = read_states(bag, estimate_topic.name.rpartition('/')[0])
+    counts = {'images': image_counts, 'estimates': estimate_counts}
+    if reference.counts is not None:
+        counts['reference'] = reference.counts
     return RecordedRun(
         bag.name, bag.path, image_topic.name, estimate_topic.name, diagnostics_topic, map_frame,
-        camera_frame, images, estimates, reference, states,
-        {'images': image_counts, 'estimates': estimate_counts,
-         'reference': StreamCounts(unusable=reference.unusable_count,
-                                   disordered=reference.disordered_count)})
+        camera_frame, images, estimates, reference, states, counts)
 
 
 def _choose_estimate_topic(bag: Bag, name: str | None) -> Topic:
