@@ -45,9 +45,10 @@ from implicit_relocalizer.ros.drive_session import SessionError, run_drive
 
 STEPS = ('place', 'training', 'drive', 'picture')
 GLIMPSES = 4
-QUICK_PLACE = ('--width', '160', '--height', '120', '--mapping-frames', '120',
+QUICK_PLACE = ('--width', '160', '--height', '120', '--mapping-frames', '100',
                '--held-out-frames', '15')
-QUICK_TRAINING = ('input_width=160', 'validation_fraction=0', 'landmarks.most=8000')
+QUICK_TRAINING = ('input_width=160', 'validation_fraction=0', 'landmarks.most=6000',
+                  'landmarks.partner_views=8', 'landmarks.points_asked=100')
 PACKAGE_DIR = Path(__file__).resolve().parent
 
 

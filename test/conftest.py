@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ import pytest
 
 if TYPE_CHECKING:
     import rclpy
+    from node_manager import ManagedRobot
+    from node_nursery import Nursery, NurseryProgram
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED_DATA = ROOT.parent / 'shared' / 'data'
@@ -29,6 +32,21 @@ if 'PYTEST_XDIST_WORKER' in os.environ:  # the workers share the cores among the
     os.environ.setdefault('OMP_NUM_THREADS', '1')
 # Read by the middleware when a context starts, in this process and in those it starts.
 os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
+
+
+# Begun first, so that the workers end at about the same time: files of half a minute and more.
+LONG_FILES = (
+    'test_unknown_images.py', 'test_demo.py', 'test_overload.py', 'test_startup_places.py',
+    'test_localized_robot.py', 'test_finetuning.py', 'test_synthetic.py', 'test_training.py',
+    'test_encoders.py', 'test_doctor.py', 'test_interruptions.py', 'test_torchrun.py',
+    'test_pose_regression.py', 'test_landmark_extension.py', 'test_evaluate.py',
+    'test_landmark_training.py', 'test_lifecycle.py', 'test_resuming.py')
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Longest files first; the order within files and of all others stays."""
+    ranks = {name: rank for rank, name in enumerate(LONG_FILES)}
+    items.sort(key=lambda item: ranks.get(item.path.name, len(ranks)))
 
 
 @pytest.fixture(scope='session')
@@ -124,6 +142,31 @@ def spawn(tmp_path_factory: pytest.TempPathFactory, ros_domain_id: int,
     yield start
     for process in started:
         process.end()
+
+
+@pytest.fixture(scope='session')
+def nursery_program() -> Iterator[NurseryProgram]:
+    """What starts nodes quickly; see node_nursery."""
+    from node_nursery import NurseryProgram
+    program = NurseryProgram()
+    yield program
+    program.end()
+
+
+@pytest.fixture(scope='module')
+def nursery(tmp_path_factory: pytest.TempPathFactory, nursery_program: NurseryProgram,
+            ros_domain_id: int) -> Iterator[Nursery]:
+    """Starts nodes in the test file's DDS domain and ends them all afterwards."""
+    from node_nursery import Nursery
+    with Nursery(nursery_program, tmp_path_factory.mktemp('nodes'), ros_domain_id) as nursery:
+        yield nursery
+
+
+@pytest.fixture(scope='module')
+def start(nursery: Nursery, context: rclpy.Context) -> Callable[..., ManagedRobot]:
+    """Starts a node without autostart, with a model and parameters, and all around it."""
+    from node_manager import ManagedRobot
+    return partial(ManagedRobot, nursery, context)
 
 
 @pytest.fixture(scope='session')

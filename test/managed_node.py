@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from node_nursery import Nursery
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from robot_simulation import SimulatedRobot
@@ -21,11 +21,10 @@ CONFIGURE_LIMIT_S = 120.0  # on a busy machine
 class ManagedNode:
     """A relocalizer without autostart; while it is called, the robot goes on."""
 
-    def __init__(self, spawn: Callable[..., Any], command: list[str], robot: SimulatedRobot,
-                 model: Path) -> None:
+    def __init__(self, nursery: Nursery, robot: SimulatedRobot, model: Path) -> None:
         self._robot = robot
-        self.process = spawn([
-            *command, '--ros-args', '-r', f'__ns:={robot.namespace}', '-r', '/tf:=tf', '-r',
+        self.process = nursery.start([
+            '--ros-args', '-r', f'__ns:={robot.namespace}', '-r', '/tf:=tf', '-r',
             '/tf_static:=tf_static', '-p', 'autostart:=false', '-p', f'model:={model}'])
         self._clients: dict[str, Any] = {
             name: robot.node.create_client(kind, name) for name, kind in (

@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes in processes of their own that need not import torch again: four seconds of a core each.
 
-Run as a program this is the nursery: it has imported what the node needs, has begun nothing, and
-forks. A fork runs `main` as the program `relocalizer` does, and ends when that returns: the end of
-a forked interpreter with torch and DDS in it is not that of a fresh one (test_node.py has those).
+Run as a program this is what `NurseryProgram` talks to: it has imported what the node needs, has
+begun nothing, and forks. A fork runs `main` as the program `relocalizer` does, and ends when that
+returns: the end of a forked interpreter with torch and DDS in it is not that of a fresh one
+(test_node.py has those).
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import re
@@ -21,12 +23,14 @@ from signal import SIGKILL, Signals
 from types import TracebackType
 from typing import Any, NoReturn
 
+PR_SET_PDEATHSIG = 1  # of linux/prctl.h
+
 
 class ForkedNode:
     """A running node, as `conftest.Process`."""
 
-    def __init__(self, nursery: Nursery, pid: int, log: Path) -> None:
-        self._nursery = nursery
+    def __init__(self, program: NurseryProgram, pid: int, log: Path) -> None:
+        self._program = program
         self.pid = pid
         self._log = log
         self._status: int | None = None
@@ -38,7 +42,7 @@ class ForkedNode:
     def status(self) -> int | None:
         """The exit status; None while it runs."""
         if self._status is None:
-            self._status = self._nursery.ask({'poll': self.pid})
+            self._status = self._program.ask({'poll': self.pid})
         return self._status
 
     def wait_for(self, text: str, timeout_s: float = 60.0) -> str:
@@ -100,34 +104,47 @@ class ForkedNode:
         return len(list(Path(f'/proc/{self.pid}/fd').iterdir()))
 
 
+class NurseryProgram:
+    """This file, running: one serves all test files of a worker."""
+
+    def __init__(self) -> None:
+        environment = {key: value for key, value in os.environ.items()
+                       if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER')}
+        environment.update(RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
+        self._program = subprocess.Popen(
+            [sys.executable, str(Path(__file__).resolve())], env=environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """One request, and its answer."""
+        assert self._program.stdin is not None and self._program.stdout is not None
+        self._program.stdin.write(json.dumps(request) + '\n')
+        self._program.stdin.flush()
+        return json.loads(self._program.stdout.readline())
+
+    def end(self) -> None:
+        """Let it go."""
+        self._program.communicate()
+
+
 class Nursery:
     """Starts nodes in one DDS domain, and ends them all in the end."""
 
-    def __init__(self, folder: Path, domain_id: int) -> None:
+    def __init__(self, program: NurseryProgram, folder: Path, domain_id: int) -> None:
+        self._program = program
         self._folder = folder
         self._nodes: list[ForkedNode] = []
-        environment = {key: value for key, value in os.environ.items()
-                       if key not in ('ROS_NAMESPACE', 'ROS_DISCOVERY_SERVER')}
-        environment.update(ROS_DOMAIN_ID=str(domain_id), ROS_LOG_DIR=str(folder / 'ros'),
-                           RCUTILS_COLORIZED_OUTPUT='0', PYTHONUNBUFFERED='1')
-        self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).resolve())], env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True)
+        self._environment = {'ROS_DOMAIN_ID': str(domain_id), 'ROS_LOG_DIR': str(folder / 'ros')}
 
     def start(self, arguments: list[str]) -> ForkedNode:
         """Start a node with these command line arguments."""
         log = self._folder / f'{len(self._nodes)}.log'
         log.touch()
-        node = ForkedNode(self, self.ask({'arguments': arguments, 'log': str(log)}), log)
+        pid = self._program.ask({'arguments': arguments, 'log': str(log),
+                                 'environment': self._environment})
+        node = ForkedNode(self._program, pid, log)
         self._nodes.append(node)
         return node
-
-    def ask(self, request: dict[str, Any]) -> Any:
-        """One request to the nursery."""
-        assert self._server.stdin is not None and self._server.stdout is not None
-        self._server.stdin.write(json.dumps(request) + '\n')
-        self._server.stdin.flush()
-        return json.loads(self._server.stdout.readline())
 
     def __enter__(self) -> Nursery:
         return self
@@ -135,9 +152,9 @@ class Nursery:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         for node in self._nodes:
-            with contextlib.suppress(ProcessLookupError):
+            if node.status() is None:
                 node.signal(SIGKILL)
-        self._server.communicate()
+                node.wait()
 
 
 def _serve() -> None:
@@ -152,14 +169,16 @@ def _serve() -> None:
         else:
             answer = os.fork()
             if answer == 0:
-                _become_node(request['arguments'], Path(request['log']))
+                _become_node(**request)
         print(json.dumps(answer), flush=True)
 
 
-def _become_node(arguments: list[str], log: Path) -> NoReturn:
+def _become_node(arguments: list[str], log: str, environment: dict[str, str]) -> NoReturn:
     from implicit_relocalizer.ros.node import main
     os.setsid()
-    with log.open('wb') as file, Path(os.devnull).open('rb') as nothing:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(SIGKILL))  # no orphans of tests that were killed
+    os.environ.update(environment)
+    with Path(log).open('wb') as file, Path(os.devnull).open('rb') as nothing:
         os.dup2(nothing.fileno(), 0)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)

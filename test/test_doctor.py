@@ -75,16 +75,15 @@ def model(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope='module')
-def robots(context, spawn, relocalizer_command, model):
+def robots(context, nursery, model):
     """Three robots in one domain; gives the process of the first one's relocalizer.
 
     The first is healthy. The second, in /bad, has an uncalibrated camera on another topic, no
     odometry, and two senders of map -> drift. The camera of the third, in /lost with its
     transforms, is best effort and sets no header, its relocalizer asks for reliable.
     """
-    process = spawn([*relocalizer_command, '--ros-args', '-p', f'model:={model}',
-                     '-p', 'tf_mode:=map_to_odom', '-p', 'min_confidence:=0.5',
-                     '-p', 'max_position_std_m:=0.0'])
+    process = nursery.start(['--ros-args', '-p', f'model:={model}', '-p', 'tf_mode:=map_to_odom',
+                             '-p', 'min_confidence:=0.5', '-p', 'max_position_std_m:=0.0'])
     camera, wheels, amcl = (rclpy.create_node(name, context=context)
                             for name in ('camera', 'wheels', 'amcl'))
     lost = LostRelocalizer(context)

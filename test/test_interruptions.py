@@ -5,7 +5,6 @@
 import re
 import signal
 import time
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,7 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
-from node_manager import ACTIVATE, CONFIGURE, ManagedRobot, to_ns
-from node_nursery import Nursery
+from node_manager import ACTIVATE, CONFIGURE, to_ns
 from node_peer import HEIGHT, WIDTH, info, write_model
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
@@ -32,12 +30,6 @@ def model(tmp_path_factory) -> Path:
 @pytest.fixture(scope='module')
 def slow_model(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp('model') / 'slow.pt', work=SLOW_WORK)
-
-
-@pytest.fixture(scope='module')
-def start(tmp_path_factory, ros_domain_id, context):
-    with Nursery(tmp_path_factory.mktemp('nodes'), ros_domain_id) as nursery:
-        yield partial(ManagedRobot, nursery, context)
 
 
 @pytest.fixture(scope='module')

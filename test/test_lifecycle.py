@@ -3,7 +3,6 @@
 """The node under a lifecycle manager, as nav2_lifecycle_manager speaks to it."""
 
 import signal
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,7 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetAvailableTransitions
-from node_manager import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN, ManagedRobot
-from node_nursery import Nursery
+from node_manager import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN
 from node_peer import write_model
 
 CYCLES = 50
@@ -26,12 +24,6 @@ GROWTH_LIMIT_KIB = 50.0  # per cycle; 10 were measured
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp('model') / 'colours.pt')
-
-
-@pytest.fixture(scope='module')
-def start(tmp_path_factory, ros_domain_id, context):
-    with Nursery(tmp_path_factory.mktemp('nodes'), ros_domain_id) as nursery:
-        yield partial(ManagedRobot, nursery, context)
 
 
 @pytest.fixture(scope='module')

@@ -39,8 +39,8 @@ def robot(context) -> SimulatedRobot:
 
 
 @pytest.fixture(scope='module')
-def node(spawn, relocalizer_command, robot, place) -> ManagedNode:
-    return ManagedNode(spawn, relocalizer_command, robot, place.model)
+def node(nursery, robot, place) -> ManagedNode:
+    return ManagedNode(nursery, robot, place.model)
 
 
 def begin(robot: SimulatedRobot, node: ManagedNode, frames: tuple[Frame, ...], tf_mode: str,

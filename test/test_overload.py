@@ -8,7 +8,6 @@ matrices that take a real model's time.
 """
 
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -17,8 +16,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 from geometry_msgs.msg import PoseStamped
-from node_manager import ManagedRobot, to_ns
-from node_nursery import Nursery
+from node_manager import to_ns
 from node_peer import write_model
 from rclpy.qos import QoSProfile
 
@@ -32,12 +30,6 @@ TRANSPORT_S = 0.03
 DELAYED_SHARE = 0.4  # of an inference
 INTERRUPTION_S = 0.3  # of the worst of a hundred
 GROWTH_LIMIT_KIB = 6144.0  # in 40 s; a leak of the images that come would be ten times as much
-
-
-@pytest.fixture(scope='module')
-def start(tmp_path_factory, ros_domain_id, context):
-    with Nursery(tmp_path_factory.mktemp('nodes'), ros_domain_id) as nursery:
-        yield partial(ManagedRobot, nursery, context)
 
 
 def test_a_minute_of_two_hundred_images_per_second(start, tmp_path):

@@ -90,7 +90,7 @@ def page_types(heading: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope='module')
-def node_and_bare(context, spawn, relocalizer_command, tmp_path_factory):
+def node_and_bare(context, nursery, tmp_path_factory):
     """What an active node has with raw and then with compressed images and simulated time: types
     by heading and name, its qualities of service; and the names that every managed node has."""
     pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
@@ -101,8 +101,7 @@ def node_and_bare(context, spawn, relocalizer_command, tmp_path_factory):
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter
     model = write_model(tmp_path_factory.mktemp('model') / 'colours.pt')
-    process = spawn([*relocalizer_command, '--ros-args', '-r', '__ns:=/page',
-                     '-p', f'model:={model}'])
+    process = nursery.start(['--ros-args', '-r', '__ns:=/page', '-p', f'model:={model}'])
     reader = NodeReader(context, 'relocalizer', '/page')
     process.wait_for('ready')
     first, qualities = reader.settled(), reader.qualities()

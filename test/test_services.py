@@ -3,7 +3,6 @@
 """What the node does when it is asked, and when it listens: services, modes, points."""
 
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,7 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_manager import ACTIVATE, CONFIGURE, DEACTIVATE, ManagedRobot
-from node_nursery import Nursery
+from node_manager import ACTIVATE, CONFIGURE, DEACTIVATE
 from node_peer import write_model
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
@@ -27,12 +25,6 @@ SURE = (10, 20, 30)  # 0.9
 @pytest.fixture(scope='module')
 def model(tmp_path_factory) -> Path:
     return write_model(tmp_path_factory.mktemp('model') / 'colours.pt')
-
-
-@pytest.fixture(scope='module')
-def start(tmp_path_factory, ros_domain_id, context):
-    with Nursery(tmp_path_factory.mktemp('nodes'), ros_domain_id) as nursery:
-        yield partial(ManagedRobot, nursery, context)
 
 
 @pytest.fixture

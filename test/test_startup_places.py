@@ -39,8 +39,8 @@ def robot(context) -> SimulatedRobot:
 
 
 @pytest.fixture(scope='module')
-def node(spawn, relocalizer_command, robot, place) -> ManagedNode:
-    node = ManagedNode(spawn, relocalizer_command, robot, place.model)
+def node(nursery, robot, place) -> ManagedNode:
+    node = ManagedNode(nursery, robot, place.model)
     node.begin(mode='startup', tf_mode='map_to_odom')
     return node
 
