@@ -105,7 +105,8 @@ def test_the_bag_holds_the_drive_and_an_answer_to_each_stamp(demo, result):
 
 def test_its_bag_evaluates_to_the_same_figures(demo, result, tmp_path):
     file = tmp_path / 'bag.json'
-    assert main(['evaluate', str(demo[1] / 'bag'), '--json', str(file)]) == 0
+    assert main(['evaluate', str(demo[1] / 'bag'), '--estimate-topic', '/relocalizer/pose',
+                 '--json', str(file)]) == 0
     again = json.loads(file.read_text())
     assert (again['images_asked'], again['images_answered']) == (
         result['frames_sent'], result['frames_answered'])
@@ -113,6 +114,15 @@ def test_its_bag_evaluates_to_the_same_figures(demo, result, tmp_path):
         assert again['errors'][name] == pytest.approx(result[name], rel=1e-6)
     assert again['errors']['recall'].items() >= result['recall'].items()
     assert again['latency_ms'] == pytest.approx(result['latency_ms'])
+
+
+def test_its_bag_has_covariances_and_states(demo, result, tmp_path):
+    file = tmp_path / 'bag.json'
+    assert main(['evaluate', str(demo[1] / 'bag'), '--json', str(file)]) == 0
+    recorded = json.loads(file.read_text())
+    assert recorded['images_answered'] == result['frames_answered']
+    assert recorded['covariance']['kinds']['valid'] == result['frames_answered']
+    assert 'LOCALIZED' in {change['state'] for change in recorded['states']}
 
 
 def test_a_model_of_another_place_fails_and_the_figure_is_named(demo, result, tmp_path):

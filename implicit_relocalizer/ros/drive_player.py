@@ -205,9 +205,10 @@ def _wait_for_node(player: DrivePlayer, recorder: DriveRecorder, patience_s: flo
 
 
 def _is_answered(sent: Sequence[SentFrame], recorder: DriveRecorder) -> bool:
-    # A transform may arrive after its pose: they are different topics.
+    # The others may arrive after the pose: they are different topics.
     wanted = {frame.stamp_ns for frame in sent}
     return (wanted <= {pose.stamp_ns for pose in recorder.poses()}
+            and wanted <= recorder.covariance_stamps_ns()
             and wanted <= {transform.stamp_ns for transform in recorder.transforms()})
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import PoseStamped
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.serialization import deserialize_message
@@ -23,9 +24,11 @@ from tf2_msgs.msg import TFMessage
 from implicit_relocalizer.evaluation.drive import ReceivedPose
 
 POSE_TOPIC = '/relocalizer/pose'
+COVARIANCE_TOPIC = '/relocalizer/pose_with_covariance'
 TF_TOPIC = '/tf'
 
-_MESSAGE_TYPES = {POSE_TOPIC: PoseStamped, TF_TOPIC: TFMessage}
+_MESSAGE_TYPES = {POSE_TOPIC: PoseStamped, COVARIANCE_TOPIC: PoseWithCovarianceStamped,
+                  TF_TOPIC: TFMessage, '/diagnostics': DiagnosticArray}
 _QUEUE_DEPTH = 100  # as tf2's own listeners
 
 
@@ -54,7 +57,7 @@ class RecordedMessage:
 
 
 class DriveRecorder(Node):
-    """Subscribes to poses and /tf and keeps them, still serialized, with their arrival times."""
+    """Keeps what the node says and /tf, still serialized, with the times of their arrival."""
 
     def __init__(self, clock: DriveClock) -> None:
         super().__init__('drive_recorder')
@@ -85,6 +88,12 @@ class DriveRecorder(Node):
             poses.append(_received_pose(
                 message.header, '', message.pose.position, message.pose.orientation, record))
         return tuple(poses)
+
+    def covariance_stamps_ns(self) -> set[int]:
+        """The stamps of the poses with covariance received so far."""
+        return {stamp_to_ns(deserialize_message(
+                    record.cdr, PoseWithCovarianceStamped).header.stamp)
+                for record in self._messages if record.topic == COVARIANCE_TOPIC}
 
     def transforms(self) -> tuple[ReceivedPose, ...]:
         """The transforms received so far, one by one."""
