@@ -14,8 +14,9 @@ from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.network.encoders import build_encoder, cell_centres
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer, error_weights
-from implicit_relocalizer.network.model_file import OUTPUT_NAMES
+from implicit_relocalizer.network.model_file import CALIBRATION_OUTPUTS, OUTPUT_NAMES
 
+ALL_OUTPUTS = OUTPUT_NAMES + CALIBRATION_OUTPUTS
 SIZE = (160, 120)
 FOCAL_PX = 130.0
 K_33 = torch.tensor([[FOCAL_PX, 0.0, 80.5], [0.0, FOCAL_PX, 58.5], [0.0, 0.0, 1.0]])
@@ -98,23 +99,23 @@ def test_poses_far_from_the_worlds_origin_keep_millimetres():
 def test_all_documented_outputs_come_with_their_shapes_scripted_and_eager():
     localizer = truthful_localizer(noise_px=1.0, outlier_share=0.3)
     eager, scripted = localizer(IMAGE, K_33), torch.jit.script(localizer)(IMAGE, K_33)
-    assert set(eager) == set(scripted) == set(OUTPUT_NAMES)
+    assert set(eager) == set(scripted) == set(ALL_OUTPUTS)
     shapes = {'R_world_camera': (3, 3), 't_world_camera': (3,), 'covariance': (6, 6),
               'confidence': (), 'inlier_fraction': (), 'points_world': (300, 3),
               'points_camera': (300, 3), 'weights': (300,), 'pixels': (300, 2),
-              'reprojection_error_px': (300,)}
+              'reprojection_error_px': (300,), 'raw_covariance': (6, 6), 'features': (7,)}
     assert {name: tuple(value.shape) for name, value in scripted.items()} == shapes
-    for name in OUTPUT_NAMES:
+    for name in ALL_OUTPUTS:
         torch.testing.assert_close(scripted[name], eager[name], rtol=1e-3, atol=1e-4, msg=name)
     for _ in range(3):  # also after the profiling executor has optimised it
         again = torch.jit.script(localizer)(IMAGE, K_33)
-        assert all(torch.equal(again[name], scripted[name]) for name in OUTPUT_NAMES)
+        assert all(torch.equal(again[name], scripted[name]) for name in ALL_OUTPUTS)
 
 
 def test_the_same_image_gives_the_same_answer():
     localizer = truthful_localizer(noise_px=2.0, outlier_share=0.5)
     first, second = localizer(IMAGE, K_33), localizer(IMAGE, K_33)
-    assert all(torch.equal(first[name], second[name]) for name in OUTPUT_NAMES)
+    assert all(torch.equal(first[name], second[name]) for name in ALL_OUTPUTS)
 
 
 def test_clouds_reproject_onto_the_reported_pixels():
@@ -195,7 +196,7 @@ def test_clouds_that_mean_nothing_give_finite_answers(points):
     if points == 'huge':
         localizer.head.points_n3.mul_(1e8)
     outputs = localizer(IMAGE, K_33)
-    assert all(outputs[name].isfinite().all() for name in OUTPUT_NAMES)
+    assert all(outputs[name].isfinite().all() for name in ALL_OUTPUTS)
     assert torch.linalg.eigvalsh(outputs['covariance']).min() > 0
     assert outputs['confidence'].item() < 0.5 or points == 'one'
     torch.testing.assert_close(outputs['R_world_camera'] @ outputs['R_world_camera'].T,

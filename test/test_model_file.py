@@ -14,6 +14,7 @@ from implicit_relocalizer.network.encoders import build_encoder
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import (
+    CALIBRATION_OUTPUTS,
     FORMAT_VERSION,
     METADATA_NAME,
     OUTPUT_NAMES,
@@ -62,8 +63,9 @@ def test_module_and_metadata_come_back_the_same(module, model):
     image = torch.randint(0, 256, (120, 160, 3), dtype=torch.uint8)
     K_33 = torch.tensor(METADATA.K_33)
     expected, actual = module(image, K_33), loaded(image, K_33)
-    assert set(actual) == set(OUTPUT_NAMES)
-    assert all(torch.equal(actual[name], expected[name]) for name in OUTPUT_NAMES)
+    names = OUTPUT_NAMES + CALIBRATION_OUTPUTS
+    assert set(actual) == set(names)
+    assert all(torch.equal(actual[name], expected[name]) for name in names)
     assert not loaded.training
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from implicit_relocalizer.cli import (
+    calibrate,
     doctor,
     encoders,
     evaluate,
@@ -24,8 +25,8 @@ from implicit_relocalizer.cli import (
     train,
 )
 
-COMMANDS = (inspect_scene, train, finetune, evaluate, sift_map, info, synthesize, encoders,
-            experiment, finetune_experiment, tables, doctor)
+COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, sift_map, info, synthesize,
+            encoders, experiment, finetune_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

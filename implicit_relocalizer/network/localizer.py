@@ -16,6 +16,7 @@ from implicit_relocalizer.geometry.hypotheses import (
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.refinement import refine_pose
+from implicit_relocalizer.network.calibration import Calibration, answer_features
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.heads import CloudHead
 
@@ -58,6 +59,7 @@ class Localizer(nn.Module):
         self.iterations = 10
         # thresholds are for an image 360 px wide
         self.pixel_scale = self.input_width / 360.0
+        self.calibration = Calibration()
         generator = torch.Generator().manual_seed(0)
         uniforms = torch.rand(hypothesis_count, 4, generator=generator)
         self.register_buffer('uniforms_h4', uniforms)
@@ -73,8 +75,9 @@ class Localizer(nn.Module):
         Returns:
             R_world_camera (3, 3) and t_world_camera (3), float64, camera-to-world, metres;
             covariance (6, 6) of x y z and rotations about the world's axes, m^2 and rad^2;
-            confidence in [0, 1]: a raw score unless calibrated; per point points_world (N, 3) and
-            points_camera (N, 3) in metres, weights (N), pixels (N, 2) in the given image and
+            confidence in [0, 1]: a raw score unless calibrated; raw_covariance and features (F),
+            of which a calibration makes both; per point points_world (N, 3) and points_camera
+            (N, 3) in metres, weights (N), pixels (N, 2) in the given image and
             reprojection_error_px (N) at the network's input size; inlier_fraction.
         """
         image, K_b33 = self.prepare(image_hw3, K_33)
@@ -93,11 +96,19 @@ class Localizer(nn.Module):
         image_pixels = torch.stack([(pixels[0, :, 0] + 0.5) * scale_x - 0.5,
                                     (pixels[0, :, 1] + 0.5) * scale_y - 0.5], dim=1)
         origin = self.origin_world_3
+        t_world = t.double() + origin
+        raw_covariance = self.covariance(information, errors_px, weights)
+        features = answer_features(
+            R, t, points_world[0], points_camera[0], weights[0], pixels[0], errors_px, inlier_px,
+            float(self.input_width), raw_covariance[:3, :3], self.calibration.outside_m(t_world))
+        confidence, covariance = self.calibration(features, share, raw_covariance)
         return {
             'R_world_camera': R.double(),
-            't_world_camera': t.double() + origin,
-            'covariance': self.covariance(information, errors_px, weights),
-            'confidence': share,
+            't_world_camera': t_world,
+            'covariance': covariance,
+            'confidence': confidence,
+            'raw_covariance': raw_covariance,
+            'features': features,
             'points_world': points_world[0].double() + origin,
             'points_camera': points_camera[0],
             'weights': weights[0],

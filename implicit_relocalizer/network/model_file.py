@@ -22,6 +22,8 @@ METADATA_NAME = 'metadata.json'
 OUTPUT_NAMES = (
     'R_world_camera', 't_world_camera', 'covariance', 'confidence', 'points_world',
     'points_camera', 'weights', 'pixels', 'reprojection_error_px', 'inlier_fraction')
+# What localizers return besides, for a calibration to be fitted on.
+CALIBRATION_OUTPUTS = ('raw_covariance', 'features')
 
 
 class ModelFileError(RuntimeError):

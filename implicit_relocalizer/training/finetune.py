@@ -190,6 +190,7 @@ def _export(restored: RestoredModel, frames: Sequence[Frame], result: dict[str, 
     positions = np.stack([metadata.position_min_m, metadata.position_max_m,
                           *(frame.T_world_camera[:3, 3] for frame in frames)])
     low, high = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
+    localizer.calibration.start_anew(low, high)
     finetuning = {key: result[key] for key in (
         'labels', 'frames', 'known_frames', 'seed', 'settings', 'device', 'iterations',
         'wall_seconds')}

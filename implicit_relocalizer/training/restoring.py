@@ -67,6 +67,9 @@ def restore_model(path: Path) -> RestoredModel:
         localizer.head = LandmarkHead(encoder.channels, key_size, count,
                                       module.head.nominal_depth_m,
                                       len(state['head.centres_cd']))
+    # Whatever was calibrated does not hold for what comes next, and older files have none.
+    for name, value in localizer.calibration.state_dict(prefix='calibration.').items():
+        state.setdefault(name, value)
     try:
         localizer.load_state_dict(state)
     except RuntimeError as error:

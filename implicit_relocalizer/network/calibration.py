@@ -1,0 +1,147 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""How far an answer can be relied on: its features, and what a calibration makes of them.
+
+It is a part of the model, so that whoever runs the file gets numbers that hold. Before a
+calibration was fitted (`evaluation.calibration_fit`) the confidence is a raw score and the
+covariance that of the last alignment.
+"""
+
+from typing import Tuple
+
+import torch
+from torch import Tensor, nn
+
+FEATURES = ('share', 'count', 'deviation', 'residual', 'spread', 'depth', 'outside')
+# Beyond this many standard deviations of what it was fitted on, an answer counts as at the edge.
+MOST_Z = 4.0
+# Of standard deviations: no calibration may call an answer more exact than poses are ever known.
+LEAST_LOG_SCALE, MOST_LOG_SCALE = -4.0, 4.0
+
+
+class Calibration(nn.Module):
+    """Features of an answer -> probability that it is good, and a covariance that holds.
+
+    With z = (features - mean) / scale, the probability is the logistic function of
+    w_0 + w z; standard deviations of position and of rotation are those of the alignment times
+    exp(v_0 + v z), each with its own v. Correlations stay.
+    """
+
+    is_fitted: Tensor
+    mean_f: Tensor
+    scale_f: Tensor
+    confidence_weights_g: Tensor
+    position_weights_g: Tensor
+    rotation_weights_g: Tensor
+    position_min_3: Tensor
+    position_max_3: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        count = len(FEATURES)
+        self.most_z = MOST_Z
+        self.least_log_scale, self.most_log_scale = LEAST_LOG_SCALE, MOST_LOG_SCALE
+        double = torch.float64
+        self.register_buffer('is_fitted', torch.zeros((), dtype=torch.bool))
+        self.register_buffer('mean_f', torch.zeros(count, dtype=double))
+        self.register_buffer('scale_f', torch.ones(count, dtype=double))
+        for name in ('confidence', 'position', 'rotation'):
+            self.register_buffer(f'{name}_weights_g', torch.zeros(count + 1, dtype=double))
+        # World frame, metres. Before they are known no place is outside.
+        self.register_buffer('position_min_3', torch.full((3,), -1e9, dtype=double))
+        self.register_buffer('position_max_3', torch.full((3,), 1e9, dtype=double))
+
+    def forward(self, features_f: Tensor, raw_confidence: Tensor,
+                raw_covariance_66: Tensor) -> Tuple[Tensor, Tensor]:
+        """Confidence and covariance; the raw ones as long as nothing was fitted."""
+        z_f = ((features_f - self.mean_f) / self.scale_f).clamp(-self.most_z, self.most_z)
+        one_z_g = torch.cat([torch.ones_like(z_f[:1]), z_f])
+        probability = torch.sigmoid((self.confidence_weights_g * one_z_g).sum())
+        confidence = torch.where(self.is_fitted, probability.to(raw_confidence.dtype),
+                                 raw_confidence)
+        log_scale_2 = torch.stack([(self.position_weights_g * one_z_g).sum(),
+                                   (self.rotation_weights_g * one_z_g).sum()])
+        scale_6 = torch.exp(log_scale_2.clamp(
+            self.least_log_scale, self.most_log_scale)).repeat_interleave(3)
+        scaled_66 = raw_covariance_66 * scale_6.unsqueeze(0) * scale_6.unsqueeze(1)
+        return confidence, torch.where(self.is_fitted, scaled_66, raw_covariance_66)
+
+    @torch.jit.unused
+    @torch.no_grad()
+    def start_anew(self, position_min_m: Tuple[float, float, float],
+                   position_max_m: Tuple[float, float, float]) -> None:
+        """Forget what was fitted; the box is that of the training cameras, world frame."""
+        self.is_fitted.fill_(False)
+        self.position_min_3.copy_(torch.tensor(position_min_m, dtype=torch.float64))
+        self.position_max_3.copy_(torch.tensor(position_max_m, dtype=torch.float64))
+
+    @torch.jit.export
+    def outside_m(self, position_3: Tensor) -> Tensor:
+        """How far a position (float64, metres, world frame) is from where cameras have been."""
+        below = self.position_min_3 - position_3
+        above = position_3 - self.position_max_3
+        return torch.linalg.vector_norm(torch.maximum(below, above).clamp(min=0.0))
+
+
+def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_world_n3: Tensor,
+                    points_camera_n3: Tensor, weights_n: Tensor, pixels_n2: Tensor,
+                    errors_px_n: Tensor, inlier_px: float, input_width: float,
+                    position_covariance_33: Tensor, outside_m: Tensor) -> Tensor:
+    """The features of one answer, float64, in the order of FEATURES.
+
+    share: log odds of the weight of points that agree with the pose;
+    count: log of how many those are, (sum w)^2 / sum w^2;
+    deviation: log of the position's standard deviation by the alignment's own covariance, metres;
+    residual: log of their weighted root mean square error, in units of the inlier limit;
+    spread: log of the smaller standard deviation of their pixels, as a share of the width;
+    depth: log of the median difference of the two clouds over depth, once aligned;
+    outside: log(1 + metres) outside of where cameras have been.
+
+    Args:
+        R_world_camera_33, t_world_camera_3: The answer.
+        points_world_n3, points_camera_n3: Both clouds, metres, in one world frame with it.
+        weights_n: Of the points.
+        pixels_n2: At the network's input size, as is all that is in pixels.
+        errors_px_n: Reprojection errors.
+        inlier_px: Points with a smaller error agree.
+        input_width: Of the network's input.
+        position_covariance_33: By the alignment, m^2.
+        outside_m: From where cameras have been.
+    """
+    agreeing_n = (weights_n * (errors_px_n < inlier_px).to(weights_n.dtype)).double()
+    total = weights_n.double().sum().clamp(min=1e-12)
+    agreed = agreeing_n.sum().clamp(min=1e-12)
+    share = (agreed / total).clamp(1e-3, 1.0 - 1e-3)
+    normal_n = agreeing_n / agreed
+    count = agreed * agreed / (agreeing_n * agreeing_n).sum().clamp(min=1e-24)
+    errors_n = errors_px_n.double() / inlier_px
+    residual = (normal_n * errors_n * errors_n).sum()
+    xy_n2 = pixels_n2.double() / input_width
+    xy_n2 = xy_n2 - (normal_n.unsqueeze(1) * xy_n2).sum(0)
+    xx, yy = (normal_n * xy_n2[:, 0] ** 2).sum(), (normal_n * xy_n2[:, 1] ** 2).sum()
+    xy = (normal_n * xy_n2[:, 0] * xy_n2[:, 1]).sum()
+    # The smaller eigenvalue of [[xx, xy], [xy, yy]].
+    spread = 0.5 * (xx + yy) - torch.sqrt(0.25 * (xx - yy) ** 2 + xy * xy)
+    aligned_n3 = (R_world_camera_33 @ points_camera_n3.to(R_world_camera_33.dtype).t()).t()
+    apart_n = torch.linalg.vector_norm(
+        aligned_n3 + t_world_camera_3 - points_world_n3, dim=1).double()
+    depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).double().clamp(min=1e-6)
+    disagreement = weighted_median(apart_n / depth_n, agreeing_n)
+    variance = torch.diagonal(position_covariance_33).double().mean()
+    return torch.nan_to_num(torch.stack([
+        torch.log(share / (1.0 - share)),
+        torch.log(count + 1.0),
+        0.5 * torch.log(variance.clamp(1e-8, 1e6)),
+        0.5 * torch.log(residual.clamp(1e-6, 1e6)),
+        0.5 * torch.log(spread.clamp(1e-8, 1.0)),
+        torch.log(disagreement.clamp(1e-4, 1e4)),
+        torch.log1p(outside_m.double().clamp(max=1e6)),
+    ]), 0.0, 20.0, -20.0)
+
+
+def weighted_median(values_n: Tensor, weights_n: Tensor) -> Tensor:
+    """The value below which half of the weight lies; of points without any weight the first."""
+    ordered_n, order_n = values_n.sort()
+    below_n = weights_n[order_n].cumsum(0)
+    index = torch.searchsorted(below_n, 0.5 * below_n[-1:]).clamp(max=values_n.shape[0] - 1)
+    return ordered_n[index][0]

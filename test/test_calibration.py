@@ -1,0 +1,208 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""What a calibration makes of an answer, how it is fitted, and how it holds on other answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import expit
+
+from implicit_relocalizer.evaluation.calibration_fit import (
+    CalibrationError,
+    FittedCalibration,
+    Sample,
+    choose_threshold,
+    fit_calibration,
+)
+from implicit_relocalizer.evaluation.calibration_measures import (
+    expected_calibration_error,
+    measure_calibration,
+)
+from implicit_relocalizer.network.calibration import (
+    FEATURES,
+    MOST_Z,
+    Calibration,
+    answer_features,
+    weighted_median,
+)
+
+BOUND_M, BOUND_DEG = 0.25, 5.0
+F = len(FEATURES)
+
+
+def fitted(confidence=0.0, position=0.0, rotation=0.0, feature=0, slope=0.0) -> Calibration:
+    """A calibration of offsets, and a slope of the position's scale over one feature."""
+    weights = [np.r_[offset, np.zeros(F)] for offset in (confidence, position, rotation)]
+    weights[1][1 + feature] = slope
+    calibration = Calibration()
+    FittedCalibration(np.zeros(F), np.ones(F), *weights, min_confidence=0.5).store_in(calibration)
+    return calibration
+
+
+def answer(**changes) -> dict:
+    """Twenty points seen without error, two metres ahead of a camera in the origin."""
+    generator = torch.Generator().manual_seed(1)
+    points = torch.rand(20, 3, generator=generator) * 2.0 + torch.tensor([-1.0, -1.0, 2.0])
+    values = {
+        'R_world_camera_33': torch.eye(3), 't_world_camera_3': torch.zeros(3),
+        'points_world_n3': points, 'points_camera_n3': points, 'weights_n': torch.ones(20),
+        'pixels_n2': 100.0 * torch.rand(20, 2, generator=generator),
+        'errors_px_n': torch.full((20,), 1.0), 'inlier_px': 5.0, 'input_width': 100.0,
+        'position_covariance_33': 1e-4 * torch.eye(3, dtype=torch.float64),
+        'outside_m': torch.zeros((), dtype=torch.float64)}
+    return {**values, **changes}
+
+
+def features_of(**changes) -> dict[str, float]:
+    return dict(zip(FEATURES, answer_features(**answer(**changes)).tolist(), strict=True))
+
+
+def test_nothing_is_changed_before_it_is_fitted():
+    calibration = torch.jit.script(Calibration())
+    raw = torch.diag(torch.arange(1.0, 7.0, dtype=torch.float64))
+    confidence, covariance = calibration(torch.ones(F, dtype=torch.float64), torch.tensor(0.37),
+                                         raw)
+    assert float(confidence) == pytest.approx(0.37)
+    assert torch.equal(covariance, raw)
+    assert float(calibration.outside_m(torch.tensor([5.0, 0.0, 0.0]).double())) == 0.0
+
+
+def test_a_fitted_one_gives_a_probability_and_scales_with_correlations_kept():
+    calibration = torch.jit.script(
+        fitted(confidence=2.0, position=np.log(3.0), rotation=np.log(0.5), feature=2, slope=0.5))
+    A = torch.randn(6, 6, generator=torch.Generator().manual_seed(0)).double()
+    raw = A @ A.T
+    features = torch.zeros(F, dtype=torch.float64)
+    features[2] = 1.0
+    confidence, covariance = calibration(features, torch.tensor(0.1), raw)
+    assert float(confidence) == pytest.approx(expit(2.0))
+    scale = np.r_[np.full(3, 3.0 * np.exp(0.5)), np.full(3, 0.5)]
+    np.testing.assert_allclose(covariance, raw * np.outer(scale, scale))
+    # What lies beyond all that was seen counts as its edge.
+    features[2] = 100.0
+    edge = calibration(features, torch.tensor(0.1), raw)[1]
+    np.testing.assert_allclose(edge[0, 0] / raw[0, 0], (3.0 * np.exp(0.5 * MOST_Z))**2)
+
+
+def test_outside_is_the_distance_from_the_box():
+    calibration = Calibration()
+    calibration.start_anew((0.0, 0.0, 0.0), (1.0, 2.0, 3.0))
+    for position, expected in (((0.5, 1.0, 3.0), 0.0), ((-3.0, 1.0, 7.0), 5.0)):
+        assert float(calibration.outside_m(torch.tensor(position).double())) == expected
+
+
+def test_features_say_what_they_are_named_after():
+    good = features_of()
+    assert good['share'] == pytest.approx(np.log(0.999 / 0.001))
+    assert good['count'] == pytest.approx(np.log(21.0))
+    assert good['deviation'] == pytest.approx(np.log(0.01))
+    assert good['residual'] == pytest.approx(np.log(0.2))
+    assert good['depth'] == pytest.approx(np.log(1e-4))
+    assert good['outside'] == 0.0
+    errors = torch.full((20,), 1.0)
+    errors[:15] = 50.0
+    few = features_of(errors_px_n=errors)
+    assert few['share'] == pytest.approx(np.log(1.0 / 3.0))
+    assert few['count'] == pytest.approx(np.log(6.0))
+    line = torch.stack([torch.linspace(0.0, 99.0, 20), torch.full((20,), 40.0)], dim=1)
+    assert features_of(pixels_n2=line)['spread'] == pytest.approx(0.5 * np.log(1e-8))
+    corners = torch.tensor([[0.0, 0.0], [0.0, 50.0], [100.0, 0.0], [100.0, 50.0]]).repeat(5, 1)
+    assert features_of(pixels_n2=corners)['spread'] == pytest.approx(np.log(0.25))
+    camera = 1.1 * answer()['points_camera_n3']
+    assert features_of(points_camera_n3=camera)['depth'] == pytest.approx(np.log(0.1 / 1.1))
+    assert features_of(outside_m=torch.tensor(3.0).double())['outside'] == pytest.approx(
+        np.log(4.0))
+
+
+@pytest.mark.parametrize('broken', [
+    {'weights_n': torch.zeros(20)}, {'errors_px_n': torch.full((20,), 1e6)},
+    {'points_camera_n3': torch.full((20, 3), torch.nan)},
+    {'position_covariance_33': torch.full((3, 3), torch.inf, dtype=torch.float64)}])
+def test_features_of_nonsense_are_finite_and_make_no_one_sure(broken):
+    values = answer_features(**answer(**broken))
+    assert values.isfinite().all() and (values.abs() < 25.0).all()
+
+
+def test_features_are_the_same_scripted():
+    eager = answer_features(**answer())
+    scripted = torch.jit.script(answer_features)(**answer())
+    torch.testing.assert_close(scripted, eager)
+
+
+def test_the_weighted_median_has_half_of_the_weight_below_it():
+    values = torch.tensor([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert float(weighted_median(values, torch.ones(5))) == 3.0
+    assert float(weighted_median(values, torch.tensor([10.0, 1, 1, 1, 1]))) == 5.0
+    assert float(weighted_median(values, torch.zeros(5))) == 1.0
+
+
+def draw_samples(count: int, seed: int, tails: float = 30.0) -> list[Sample]:
+    """Answers that a calibration can describe: share tells good from bad, deviation the scale."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for _ in range(count):
+        features = rng.normal(size=F)
+        is_good = rng.uniform() < expit(1.0 + 3.0 * features[0])
+        raw = np.diag(np.r_[np.full(3, 1e-4), np.full(3, 1e-5)])
+        scale = np.exp(0.7 + 0.5 * features[2])
+        error = scale * np.sqrt(np.diag(raw)) * rng.standard_t(tails, 6)
+        if not is_good:
+            error[:3] += 2.0
+        samples.append(Sample(features, raw, error[:3], error[3:]))
+    return samples
+
+
+def test_a_fit_holds_on_other_answers_of_the_same_kind():
+    fit = fit_calibration(draw_samples(600, seed=0), BOUND_M, BOUND_DEG, 0.02)
+    calibration = Calibration()
+    fit.store_in(calibration)
+    # Of the drawn: log odds 1 + 3 share, log scale 0.7 + 0.5 deviation (features of unit scale).
+    assert fit.confidence_weights_g[:2] == pytest.approx([1.0, 3.0], rel=0.35)
+    assert fit.position_weights_g[3] == pytest.approx(0.5, abs=0.1)
+    measured = measure_calibration(calibration, draw_samples(2000, seed=1), fit.min_confidence,
+                                   BOUND_M, BOUND_DEG)
+    assert measured['expected_calibration_error'] < 0.05
+    assert measured['bad_accepted'] < 0.04
+    assert measured['good_accepted'] > 0.4
+    for part in ('position', 'rotation'):
+        within = measured[part]['within']
+        # Accepted bad answers, a few of a hundred, are outside whatever the covariance.
+        assert within['1_sigma'] == pytest.approx(0.683, abs=0.07)
+        assert within['2_sigma'] == pytest.approx(0.954, abs=0.04)
+
+
+def test_heavy_tails_do_not_widen_the_middle():
+    fit = fit_calibration(draw_samples(800, seed=2, tails=2.5), BOUND_M, BOUND_DEG, 0.02)
+    calibration = Calibration()
+    fit.store_in(calibration)
+    within = measure_calibration(calibration, draw_samples(2000, seed=3, tails=2.5),
+                                 fit.min_confidence, BOUND_M, BOUND_DEG)['position']['within']
+    assert within['1_sigma'] < 0.78
+    assert within['2_sigma'] > 0.88
+
+
+def test_too_little_to_fit_on_is_told():
+    only_good = [sample for sample in draw_samples(200, seed=4)
+                 if sample.is_within(BOUND_M, BOUND_DEG)]
+    with pytest.raises(CalibrationError, match=r'and 0 are not; at least 20 of both .* other '
+                                               'places'):
+        fit_calibration(only_good, BOUND_M, BOUND_DEG, 0.01)
+
+
+def test_a_threshold_lets_so_many_pass_and_is_never_below_one_half():
+    good, bad = np.array([0.9, 0.95, 0.99]), np.linspace(0.0, 0.8, 101)
+    threshold = choose_threshold(good, bad, 0.0)
+    assert 0.8 < threshold < 0.9
+    assert (bad >= choose_threshold(good, bad, 0.05)).sum() == 5
+    assert 0.5 <= choose_threshold(good, bad / 100.0, 0.0) < 0.9
+
+
+def test_the_calibration_error_is_the_distance_from_the_truth():
+    rng = np.random.default_rng(5)
+    confidence = rng.uniform(size=20000)
+    honest = rng.uniform(size=20000) < confidence
+    assert expected_calibration_error(confidence, honest) < 0.02
+    assert expected_calibration_error(confidence, rng.uniform(size=20000) < confidence**3) > 0.2
+    assert expected_calibration_error(np.empty(0), np.empty(0, bool)) is None
