@@ -44,6 +44,7 @@ _SERVICES = {
     'relocalizer/get_parameters': GetParameters,
     'relocalizer/relocalize': Trigger, 'reinitialize_global_localization': Empty}
 _CLOCK_TICK_S = 0.02
+ASK_AGAIN_S = 15.0
 
 
 class ManagedRobot(Peer):
@@ -153,10 +154,19 @@ class ManagedRobot(Peer):
         return self._clients[service].call_async(request)
 
     def call(self, service: str, request: Any) -> Any:
-        """Call a service and wait."""
-        future = self.ask(service, request)
-        self.wait_until(future.done)
-        return future.result()
+        """Call a service and wait.
+
+        A request is lost now and then where the service's side of a new connection is not there
+        yet, although ours says so: once in some hundred nodes. A caller would ask again.
+        """
+        futures = [self.ask(service, request)]
+        end_s = time.monotonic() + ASK_AGAIN_S
+        while not futures[0].done() and time.monotonic() < end_s:
+            self.spin(0.01)
+        if not futures[0].done():
+            futures.append(self.ask(service, request))
+        self.wait_until(lambda: any(future.done() for future in futures))
+        return next(future for future in futures if future.done()).result()
 
     def relocalize(self) -> Future:
         """Ask where the robot is."""
