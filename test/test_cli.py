@@ -3,6 +3,7 @@
 """The command line: what it prints, its exit status, and mistakes answered without traceback."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -76,6 +77,15 @@ def test_mistakes_are_named(scene, tmp_path, failing, arguments, message):
 def test_debug_shows_where_an_error_comes_from(tmp_path):
     with pytest.raises(ValueError, match='no such folder'):
         main(['--debug', 'train', str(tmp_path / 'nowhere')])
+
+
+def test_a_reader_who_has_heard_enough_is_no_error(monkeypatch, capfd):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, 'w') as closed:
+        monkeypatch.setattr(sys, 'stdout', closed)
+        assert main(['train', '--print-config']) == 141
+    assert capfd.readouterr().err == ''
 
 
 def test_a_program_of_its_own_ends_with_status_one_and_no_traceback(tmp_path):
