@@ -33,6 +33,7 @@ class ManagedNode:
                 ('relocalizer/relocalize', Trigger), ('reinitialize_global_localization', Empty))}
         for client in self._clients.values():
             robot.go_on(CONFIGURE_LIMIT_S, client.service_is_ready)
+        robot.go_on(0.5)  # the way back may still be matching, and answers be lost
 
     def begin(self, **parameters: Any) -> None:
         """Make it active with these parameters, whatever it was before."""

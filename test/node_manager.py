@@ -43,6 +43,8 @@ _SERVICES = {
     'relocalizer/set_parameters_atomically': SetParametersAtomically,
     'relocalizer/get_parameters': GetParameters,
     'relocalizer/relocalize': Trigger, 'reinitialize_global_localization': Empty}
+_GOALS = {CONFIGURE: 'inactive', ACTIVATE: 'active', DEACTIVATE: 'inactive',
+          CLEANUP: 'unconfigured', **dict.fromkeys(SHUTDOWN.values(), 'finalized')}
 _CLOCK_TICK_S = 0.02
 ASK_AGAIN_S = 15.0
 
@@ -97,7 +99,7 @@ class ManagedRobot(Peer):
         """Wait until every service of the node is there."""
         self.wait_until(lambda: all(client.service_is_ready()
                                     for client in self._clients.values()))
-        self.spin(0.1)  # the way back may still be matching
+        self.spin(0.2)  # the way back may still be matching
 
     def begin(self, *transitions: int) -> ManagedRobot:
         """Wait for the node and lead it, all the way to active if nothing else is said."""
@@ -126,8 +128,13 @@ class ManagedRobot(Peer):
 
     def change(self, transition: int) -> bool:
         """Ask for a transition; whether it was made."""
-        return self.call('relocalizer/change_state', ChangeState.Request(
-            transition=Transition(id=transition))).success
+        request = ChangeState.Request(transition=Transition(id=transition))
+        asked = self.ask('relocalizer/change_state', request)
+        if self.is_answered_soon(asked):
+            return asked.result().success
+        # Not to be asked twice if it was the answer that was lost.
+        return (self.state() == _GOALS[transition]
+                or self.call('relocalizer/change_state', request).success)
 
     def state(self) -> str:
         """Label of the lifecycle state."""
@@ -156,17 +163,22 @@ class ManagedRobot(Peer):
     def call(self, service: str, request: Any) -> Any:
         """Call a service and wait.
 
-        A request is lost now and then where the service's side of a new connection is not there
-        yet, although ours says so: once in some hundred nodes. A caller would ask again.
+        A request or an answer is lost now and then where the service's side of a new connection
+        is not there yet, although ours says so ("client will not receive response" in the log of
+        the node): once in some hundred nodes. A caller would ask again.
         """
-        futures = [self.ask(service, request)]
+        future = self.ask(service, request)
+        if not self.is_answered_soon(future):
+            future = self.ask(service, request)
+            self.wait_until(future.done)
+        return future.result()
+
+    def is_answered_soon(self, future: Future) -> bool:
+        """Wait for an answer, but not as long as if it were lost."""
         end_s = time.monotonic() + ASK_AGAIN_S
-        while not futures[0].done() and time.monotonic() < end_s:
+        while not future.done() and time.monotonic() < end_s:
             self.spin(0.01)
-        if not futures[0].done():
-            futures.append(self.ask(service, request))
-        self.wait_until(lambda: any(future.done() for future in futures))
-        return next(future for future in futures if future.done()).result()
+        return future.done()
 
     def relocalize(self) -> Future:
         """Ask where the robot is."""
