@@ -163,9 +163,8 @@ class ManagedRobot(Peer):
     def call(self, service: str, request: Any) -> Any:
         """Call a service and wait.
 
-        A request or an answer is lost now and then where the service's side of a new connection
-        is not there yet, although ours says so ("client will not receive response" in the log of
-        the node): once in some hundred nodes. A caller would ask again.
+        Either way is lost now and then where the other side of a new connection is not there yet
+        ("client will not receive response" in the node's log). A caller would ask again.
         """
         future = self.ask(service, request)
         if not self.is_answered_soon(future):

@@ -25,6 +25,7 @@ from implicit_relocalizer.network.calibration import (
     MOST_Z,
     Calibration,
     answer_features,
+    start_anew,
     weighted_median,
 )
 
@@ -88,7 +89,7 @@ def test_a_fitted_one_gives_a_probability_and_scales_with_correlations_kept():
 
 def test_outside_is_the_distance_from_the_box():
     calibration = Calibration()
-    calibration.start_anew((0.0, 0.0, 0.0), (1.0, 2.0, 3.0))
+    start_anew(calibration, (0.0, 0.0, 0.0), (1.0, 2.0, 3.0))
     for position, expected in (((0.5, 1.0, 3.0), 0.0), ((-3.0, 1.0, 7.0), 5.0)):
         assert float(calibration.outside_m(torch.tensor(position).double())) == expected
 

@@ -20,7 +20,7 @@ from implicit_relocalizer.evaluation.calibration_fit import (
 from implicit_relocalizer.evaluation.calibration_measures import measure_calibration
 from implicit_relocalizer.evaluation.calibration_samples import CalibrationSampler
 from implicit_relocalizer.evaluation.locating import spread
-from implicit_relocalizer.network.calibration import FEATURES
+from implicit_relocalizer.network.calibration import FEATURES, start_anew
 from implicit_relocalizer.network.model_file import ModelMetadata, load_model, save_model
 
 # Neighbouring frames err alike: whole stretches of the drive go to either part.
@@ -78,7 +78,7 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
     if len(frames) < _FEWEST_FRAMES:
         raise CalibrationError(f'{scene.root}: has {len(frames)} held-out frames; a calibration '
                                f'needs at least {_FEWEST_FRAMES} that were not learned')
-    forget(module, metadata)
+    start_anew(module.calibration, metadata.position_min_m, metadata.position_max_m)
     fit_frames, check_frames = split_in_stretches(frames)
     fit_samples, check_samples = (
         ask(module, metadata, part, scene, [other[index::2] for other in (
@@ -123,12 +123,3 @@ def ask(module: torch.jit.ScriptModule, metadata: ModelMetadata, frames: Sequenc
     for others in elsewhere:
         samples += sampler.elsewhere(others)
     return samples
-
-
-@torch.no_grad()
-def forget(module: torch.jit.ScriptModule, metadata: ModelMetadata) -> None:
-    """What was fitted before; a place is outside where it is outside of the metadata's box."""
-    module.calibration.is_fitted.fill_(False)
-    for name, values in (('position_min_3', metadata.position_min_m),
-                         ('position_max_3', metadata.position_max_m)):
-        getattr(module.calibration, name).copy_(torch.tensor(values, dtype=torch.float64))

@@ -19,7 +19,7 @@ from implicit_relocalizer.evaluation.coverage import (
     measure_coverage,
     share_of,
 )
-from implicit_relocalizer.network.calibration import Calibration
+from implicit_relocalizer.network.calibration import MOST_Z, Calibration
 
 Float64Array = NDArray[np.float64]
 
@@ -108,7 +108,7 @@ def fit_calibration(samples: Sequence[Sample], bound_m: float, bound_deg: float,
             f'more frames that were not learned, a wider --bound, or images of other places')
     features = np.array([sample.features for sample in samples])
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
-    z = _normal(features, mean, scale)
+    z = np.clip((features - mean) / scale, -MOST_Z, MOST_Z)  # as the model does
     is_view = np.array([sample.kind == 'view' for sample in samples], bool)
     confidence = _fit_logistic(z, good)
     probability = expit(confidence[0] + z @ confidence[1:])
@@ -135,12 +135,6 @@ def choose_threshold(good: Float64Array, bad: Float64Array, false_accept_rate: f
     if not len(above):
         return min(edge + 1e-6, 1.0)
     return float(expit(0.5 * (_log_odds(edge) + _log_odds(float(above.min())))))
-
-
-def _normal(features: Float64Array, mean: Float64Array, scale: Float64Array) -> Float64Array:
-    """As the model does it."""
-    most_z = Calibration().most_z
-    return np.clip((features - mean) / scale, -most_z, most_z)
 
 
 def _fit_logistic(z: Float64Array, good: NDArray[np.bool_]) -> Float64Array:

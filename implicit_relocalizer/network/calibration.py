@@ -7,7 +7,7 @@ calibration was fitted (`evaluation.calibration_fit`) the confidence is a raw sc
 covariance that of the last alignment.
 """
 
-from typing import Tuple
+from typing import Sequence, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -66,21 +66,26 @@ class Calibration(nn.Module):
         scaled_66 = raw_covariance_66 * scale_6.unsqueeze(0) * scale_6.unsqueeze(1)
         return confidence, torch.where(self.is_fitted, scaled_66, raw_covariance_66)
 
-    @torch.jit.unused
-    @torch.no_grad()
-    def start_anew(self, position_min_m: Tuple[float, float, float],
-                   position_max_m: Tuple[float, float, float]) -> None:
-        """Forget what was fitted; the box is that of the training cameras, world frame."""
-        self.is_fitted.fill_(False)
-        self.position_min_3.copy_(torch.tensor(position_min_m, dtype=torch.float64))
-        self.position_max_3.copy_(torch.tensor(position_max_m, dtype=torch.float64))
-
     @torch.jit.export
     def outside_m(self, position_3: Tensor) -> Tensor:
         """How far a position (float64, metres, world frame) is from where cameras have been."""
         below = self.position_min_3 - position_3
         above = position_3 - self.position_max_3
         return torch.linalg.vector_norm(torch.maximum(below, above).clamp(min=0.0))
+
+
+@torch.no_grad()
+def start_anew(calibration: nn.Module, position_min_m: Sequence[float],
+               position_max_m: Sequence[float]) -> None:
+    """Forget what was fitted; the box is that of the training cameras, metres, world frame.
+
+    A function, because methods that are not TorchScript are lost in a model file.
+    """
+    buffers = dict(calibration.named_buffers())
+    buffers['is_fitted'].fill_(False)
+    for name, position_m in (('position_min_3', position_min_m),
+                             ('position_max_3', position_max_m)):
+        buffers[name].copy_(torch.tensor(position_m, dtype=torch.float64))
 
 
 def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_world_n3: Tensor,

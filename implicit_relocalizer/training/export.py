@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from implicit_relocalizer.network.calibration import start_anew
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
 from implicit_relocalizer.training.plan import Job
@@ -27,7 +28,7 @@ def export_model(job: Job, network: nn.Module, result: Mapping[str, Any], path: 
     positions = np.stack([frame.T_world_camera[:3, 3] for frame in job.fit_frames])
     low, high = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
     if isinstance(network, Localizer):
-        network.calibration.start_anew(low, high)
+        start_anew(network.calibration, low, high)
     metadata = ModelMetadata(
         scene=job.scene.name, image_size=job.scene.image_size,
         K_33=tuple((float(a), float(b), float(c)) for a, b, c in job.fit_frames[0].K_33),

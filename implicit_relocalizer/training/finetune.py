@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
+from implicit_relocalizer.network.calibration import start_anew
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.keypoints import POINTS_PER_IMAGE, look_up
 from implicit_relocalizer.network.landmarks import LandmarkHead
@@ -190,7 +191,7 @@ def _export(restored: RestoredModel, frames: Sequence[Frame], result: dict[str, 
     positions = np.stack([metadata.position_min_m, metadata.position_max_m,
                           *(frame.T_world_camera[:3, 3] for frame in frames)])
     low, high = positions.min(axis=0).tolist(), positions.max(axis=0).tolist()
-    localizer.calibration.start_anew(low, high)
+    start_anew(localizer.calibration, low, high)
     finetuning = {key: result[key] for key in (
         'labels', 'frames', 'known_frames', 'seed', 'settings', 'device', 'iterations',
         'wall_seconds')}
