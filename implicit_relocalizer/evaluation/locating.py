@@ -34,12 +34,15 @@ class LocatedFrame:
         T_world_camera: The estimate, 4x4 camera-to-world in metres; None where there is none.
         confidence: As the method reports it, or None.
         duration_ms: From the decoded image to the pose.
+        covariance_66: As the method states it, of the position (metres) and the rotation about the
+            world's fixed axes (radians); None where it states none.
     """
 
     frame: Frame
     T_world_camera: Float64Array | None
     confidence: float | None
     duration_ms: float
+    covariance_66: Float64Array | None = None
 
 
 @torch.inference_mode()
@@ -67,10 +70,11 @@ def locate_frames(module: Module, frames: Iterable[Frame], device: torch.device 
         T_44[:3, :3] = outputs['R_world_camera'].double().cpu().numpy()
         T_44[:3, 3] = outputs['t_world_camera'].double().cpu().numpy()
         duration_ms = 1e3 * (time.perf_counter() - start_s)
-        confidence = outputs.get('confidence')
+        confidence, covariance = outputs.get('confidence'), outputs.get('covariance')
         located.append(LocatedFrame(
             frame, T_44 if is_pose(T_44) else None,
-            None if confidence is None else float(confidence), duration_ms))
+            None if confidence is None else float(confidence), duration_ms,
+            None if covariance is None else covariance.double().cpu().numpy()))
         for observe in observers:
             observe(frame, (image_hw3.shape[1], image_hw3.shape[0]), outputs)
     return located
