@@ -189,9 +189,10 @@ def test_files_are_written_all_or_none(run, tmp_path, capsys):
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['model.pt'], 'model.pt: a model needs a SCENE'),
+    (['model.pt', 'RUN', '--reference-topic', 'x'], '--reference-topic goes with a recorded run'),
+    (['RUN', '--elsewhere', 'SCENE'], '--elsewhere goes with MODEL SCENE'),
     (['RUN', '--split', 'hard'], '--split goes with MODEL SCENE'),
     (['RUN', '--pose-topic', '/odom'], '--pose-topic goes with MODEL SCENE'),
-    (['model.pt', 'RUN', '--tum', 'x'], '--tum goes with a recorded run'),
 ])
 def test_options_of_the_other_kind_of_evaluation(run, capsys, arguments, message):
     words = [str(run) if word == 'RUN' else word for word in arguments]

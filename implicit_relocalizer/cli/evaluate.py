@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from implicit_relocalizer.cli import evaluate_bag
 from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
@@ -17,11 +18,14 @@ from implicit_relocalizer.data.frames import Scene, SceneError
 from implicit_relocalizer.data.readers.bag_options import BagOptions
 from implicit_relocalizer.network.model_file import ModelMetadata
 
+if TYPE_CHECKING:
+    from implicit_relocalizer.evaluation.locating import LocatedFrame
+
 logger = logging.getLogger(__name__)
 
 SCENE_OPTIONS = (
     'split', 'format', 'intrinsics', 'images', 'max_width', 'train_frames', 'device', 'geometry',
-    'variants', 'max_train_frames',
+    'variants', 'max_train_frames', 'elsewhere', 'max_elsewhere_frames',
     *(field.name for field in fields(BagOptions) if field.name not in evaluate_bag.SHARED_OPTIONS))
 
 
@@ -42,7 +46,15 @@ def add_parser(commands: Subparsers) -> None:
                              '(by default where the scene has some)')
     parser.add_argument('--variants', action='store_true',
                         help='take the pose from the same points in other ways too')
+    parser.add_argument('--elsewhere', type=Path, action='append', default=[], metavar='SCENE',
+                        help='another place: how many of its images are accepted (may be '
+                             'repeated)')
+    parser.add_argument('--max-elsewhere-frames', type=positive, metavar='N',
+                        help='ask about at most N images of each, evenly spread (all)')
     add_result_arguments(parser)
+    parser.add_argument('--tum', type=Path, metavar='PREFIX',
+                        help='write PREFIX_estimate.txt and PREFIX_reference.txt, which evo '
+                             'reads: of the recording, or of the held-out frames')
     evaluate_bag.add_run_arguments(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -76,15 +88,18 @@ def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None
 
 
 def _evaluate_model(options: argparse.Namespace) -> int:
+    from implicit_relocalizer.data.scenes import read_scene
+    from implicit_relocalizer.evaluation.honesty import find_calibration_doubts
     from implicit_relocalizer.evaluation.model_evaluation import (
         EvaluationOptions,
         describe_circumstances,
         describe_model,
-        evaluate_module,
+        measure_module,
     )
     from implicit_relocalizer.evaluation.provenance import find_doubts
-    from implicit_relocalizer.evaluation.records import write_json
+    from implicit_relocalizer.evaluation.records import json_text, write_texts
     from implicit_relocalizer.evaluation.result_text import describe_result
+    from implicit_relocalizer.localization.estimate import least_confidence
     from implicit_relocalizer.localization.model_runner import choose_device
     from implicit_relocalizer.network.model_file import load_model
     device = choose_device(options.device)
@@ -94,20 +109,38 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     doubts = find_doubts(metadata, scene, options.split)
     for doubt in doubts:
         logger.warning(doubt)
-    measured = evaluate_module(module, scene, device, EvaluationOptions(
+    elsewhere = tuple(read_scene(path) for path in options.elsewhere)
+    evaluation = measure_module(module, scene, device, EvaluationOptions(
         options.max_train_frames, wants_geometry(options.geometry, scene), options.variants,
-        options.per_frame))
-    if options.geometry and 'geometry' not in measured:
+        options.per_frame, metadata=metadata,
+        min_confidence=least_confidence(-1.0, metadata.calibration),
+        elsewhere=elsewhere, max_elsewhere_frames=options.max_elsewhere_frames))
+    if options.geometry and 'geometry' not in evaluation.result:
         logger.warning('no geometry to compare: the model gives no points, or depth is unknown '
                        'at all of them')
+    doubts += find_calibration_doubts(metadata.calibration, scene.name,
+                                      [place.name for place in elsewhere])
     result = {'kind': 'evaluation',
               **describe_circumstances(scene, options.split, format_of(options), device),
-              'model': describe_model(options.model, metadata), 'warnings': doubts, **measured}
+              'model': describe_model(options.model, metadata), 'warnings': doubts,
+              **evaluation.result}
+    texts = {options.json: json_text(result)} if options.json else {}
+    if options.tum:
+        texts.update(_trajectories(options.tum, evaluation.located['test']))
+    write_texts(texts)
     print(describe_result(result))
-    if options.json:
-        write_json(options.json, result)
-        print(f'\n{options.json}')
+    for file in texts:
+        print(f'\n{file}')
     return 0
+
+
+def _trajectories(prefix: Path, held_out: Sequence[LocatedFrame]) -> dict[Path, str]:
+    from implicit_relocalizer.evaluation.trajectory_files import located_texts, name_trajectories
+    estimate, reference, are_stamped = located_texts(held_out)
+    if not are_stamped:
+        logger.warning('the held-out frames have no stamps that increase: their numbers stand '
+                       'for seconds in the trajectories')
+    return name_trajectories(prefix, estimate, reference)
 
 
 def check_scene(scene: Scene, metadata: ModelMetadata) -> None:

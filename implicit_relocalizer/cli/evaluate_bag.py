@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 UNUSABLE_STATUS = 2
 
 RUN_OPTIONS = ('estimate_topic', 'reference_topic', 'reference_parent', 'reference_child',
-               'reference_frame', 'same_world', 'wrong_beyond', 'tum')
+               'reference_frame', 'same_world', 'wrong_beyond')
 # Of the options for bags, those that say how to read a run.
 SHARED_OPTIONS = ('image_topic', 'camera_frame', 'T_body_camera', 'pose_is_camera', 'max_gap_s')
 
@@ -47,8 +47,6 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='the frame of the reference is that of the estimates under another name')
     add('--wrong-beyond', type=float, nargs=2, metavar=('M', 'DEG'),
         help='an estimate farther off is a false accept (0.5 10)')
-    add('--tum', type=Path, metavar='PREFIX',
-        help='write PREFIX_estimate.txt and PREFIX_reference.txt, which evo reads')
 
 
 def names_recording(path: Path) -> bool:
@@ -83,6 +81,7 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     from implicit_relocalizer.evaluation.records import json_text, write_texts
     from implicit_relocalizer.evaluation.run_frames import trajectory_texts
     from implicit_relocalizer.evaluation.run_text import describe_run
+    from implicit_relocalizer.evaluation.trajectory_files import name_trajectories
     wrong_beyond = (WRONG_BEYOND if options.wrong_beyond is None
                     else RecallLimit(*options.wrong_beyond))
     if not (wrong_beyond.translation_m > 0.0 and wrong_beyond.rotation_deg > 0.0):
@@ -94,10 +93,8 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     if options.json:
         texts[options.json] = json_text(result)
     if options.tum:
-        trajectories = trajectory_texts(comparison.run, comparison.answers,
-                                        comparison.reference_of)
-        for name, text in zip(('estimate', 'reference'), trajectories, strict=True):
-            texts[options.tum.with_name(f'{options.tum.name}_{name}.txt')] = text
+        texts.update(name_trajectories(options.tum, *trajectory_texts(
+            comparison.run, comparison.answers, comparison.reference_of)))
     write_texts(texts)
     print(describe_run(result))
     for file in texts:

@@ -15,7 +15,19 @@ from torch import Tensor
 
 from implicit_relocalizer.data.frames import Frame
 from implicit_relocalizer.data.images import read_frame_image
-from implicit_relocalizer.evaluation.metrics import Float64Array, pose_errors, summarize
+from implicit_relocalizer.evaluation.frame_rows import (
+    describe_pose,
+    describe_silence,
+    finite_or_none,
+)
+from implicit_relocalizer.evaluation.metrics import (
+    RECALL_LIMITS,
+    Float64Array,
+    PoseErrors,
+    RecallLimit,
+    pose_errors,
+    summarize,
+)
 
 Module = Callable[[Tensor, Tensor], dict[str, Tensor]]
 Outputs = Mapping[str, Tensor]
@@ -87,30 +99,54 @@ def is_pose(T_44: Float64Array) -> bool:
                 and np.linalg.det(R_33) > 0)
 
 
-def summarize_located(located: Sequence[LocatedFrame]) -> dict[str, Any]:
-    """`ErrorSummary.to_dict` of these frames, with `frames`, how many were asked."""
-    answered = [answer for answer in located if answer.T_world_camera is not None]
-    errors = pose_errors(
+def errors_of(answered: Sequence[LocatedFrame]) -> PoseErrors:
+    """Errors of frames that all have an answer."""
+    return pose_errors(
         np.array([answer.frame.T_world_camera for answer in answered]).reshape(-1, 4, 4),
         np.array([answer.T_world_camera for answer in answered]).reshape(-1, 4, 4))
-    return {'frames': len(located), **summarize(errors, len(located)).to_dict()}
 
 
-def list_errors(located: Sequence[LocatedFrame]) -> list[dict[str, Any]]:
-    """Name, split, errors and confidence of every frame, as JSON values; None: no answer."""
+def summarize_located(located: Sequence[LocatedFrame],
+                      limits: Sequence[RecallLimit] = RECALL_LIMITS) -> dict[str, Any]:
+    """`ErrorSummary.to_dict` of these frames, with `frames`, how many were asked."""
+    answered = [answer for answer in located if answer.T_world_camera is not None]
+    summary = summarize(errors_of(answered), len(located), limits)
+    return {'frames': len(located), **summary.to_dict()}
+
+
+def list_errors(located: Sequence[LocatedFrame],
+                min_confidence: float | None = None) -> list[dict[str, Any]]:
+    """Every frame with its answer, as JSON values.
+
+    Name, split, sequence, stamp, pose, covariance and errors (`describe_pose`; without an answer
+    they are None), confidence, milliseconds, and whether the answer is `accepted`: None where
+    nobody says what confidence it needs.
+    """
     rows = []
     for answer in located:
-        translation_m = rotation_deg = None
-        if answer.T_world_camera is not None:
-            errors = pose_errors(answer.frame.T_world_camera[None], answer.T_world_camera[None])
-            translation_m = float(errors.translation_m[0])
-            rotation_deg = float(errors.rotation_deg[0])
-        confidence = answer.confidence
+        frame, T_true = answer.frame, answer.frame.T_world_camera
         rows.append({
-            'name': answer.frame.name, 'split': answer.frame.split,
-            'translation_m': translation_m, 'rotation_deg': rotation_deg,
-            'confidence': confidence if confidence is None or np.isfinite(confidence) else None})
+            'name': frame.name, 'split': frame.split, 'sequence': frame.sequence,
+            'stamp_s': frame.stamp_s,
+            **(describe_silence(T_true) if answer.T_world_camera is None else
+               describe_pose(answer.T_world_camera, T_true, answer.covariance_66)),
+            'confidence': finite_or_none(answer.confidence),
+            'accepted': None if min_confidence is None else is_accepted(answer, min_confidence),
+            'milliseconds': answer.duration_ms})
     return rows
+
+
+def is_accepted(answer: LocatedFrame, min_confidence: float) -> bool:
+    """Whether the node would let this answer out, as far as its own numbers decide.
+
+    As `localization.estimate.check_estimate` does with its defaults: a pose at all, as confident
+    as needed, and a covariance with variances where there is one.
+    """
+    covariance = answer.covariance_66
+    return bool(answer.T_world_camera is not None and answer.confidence is not None
+                and answer.confidence >= min_confidence
+                and (covariance is None or (np.isfinite(covariance).all()
+                                            and (np.diag(covariance) > 0.0).all())))
 
 
 def spread(frames: Sequence[Frame], count: int | None) -> list[Frame]:

@@ -53,6 +53,8 @@ class RecallLimit:
 
 RECALL_LIMITS = (RecallLimit(0.05, 5.0), RecallLimit(0.10, 5.0), RecallLimit(0.25, 2.0),
                  RecallLimit(0.25, 5.0), RecallLimit(0.50, 5.0))
+# Of evaluations: the last one tells an answer that a filter can still be started with.
+ALL_LIMITS = (*RECALL_LIMITS, RecallLimit(5.0, 10.0))
 
 
 @dataclass(frozen=True)

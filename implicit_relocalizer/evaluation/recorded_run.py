@@ -21,7 +21,7 @@ from implicit_relocalizer.evaluation.coverage import (
     rotation_errors,
 )
 from implicit_relocalizer.evaluation.metrics import (
-    RECALL_LIMITS,
+    ALL_LIMITS,
     Float64Array,
     PoseErrors,
     RecallLimit,
@@ -31,7 +31,6 @@ from implicit_relocalizer.evaluation.metrics import (
 from implicit_relocalizer.evaluation.run_frames import list_estimates
 from implicit_relocalizer.evaluation.versions import find_versions
 
-RUN_LIMITS = (*RECALL_LIMITS, RecallLimit(5.0, 10.0))
 WRONG_BEYOND = RecallLimit(0.5, 10.0)
 # No camera is so good; the poses compared are one and the same.
 _SAME_POSE = RecallLimit(1e-6, 1e-4)
@@ -154,7 +153,7 @@ def measure_run(comparison: RunComparison, wrong_beyond: RecallLimit = WRONG_BEY
                        'p95': float(np.percentile(comparison.latencies_ms, 95))},
         'errors': {'frames': comparison.images_judged,
                    **summarize(comparison.errors, comparison.images_judged,
-                               RUN_LIMITS).to_dict()},
+                               ALL_LIMITS).to_dict()},
         'false_accepts': {'beyond_m': wrong_beyond.translation_m,
                           'beyond_deg': wrong_beyond.rotation_deg, 'count': false_accepts,
                           'share': false_accepts / len(comparison.judged)},

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from implicit_relocalizer.evaluation.coverage import SIGMAS, VALID
-from implicit_relocalizer.evaluation.recorded_run import RUN_LIMITS
+from implicit_relocalizer.evaluation.metrics import ALL_LIMITS
 
 
 def describe_run(result: Mapping[str, Any]) -> str:
@@ -32,7 +32,7 @@ def describe_run(result: Mapping[str, Any]) -> str:
           for key, label in (('median', 'median error'), ('p90', '90 % of the errors below'),
                              ('p99', '99 % of the errors below'))),
         *(_row(f'within {limit.label}', f'{errors["recall"][limit.key]:.1%}')
-          for limit in RUN_LIMITS),
+          for limit in ALL_LIMITS),
         _row(f'wrong by more than {wrong["beyond_m"]:g} m or {wrong["beyond_deg"]:g}°',
              f'{wrong["count"]}, {wrong["share"]:.2%} of the answers'),
         '', *_covariance_lines(result['covariance'])]
