@@ -61,8 +61,8 @@ class CalibrationSampler:
             image_13hw, K_133, T_144 = _read(frame)
             for kind in SPOILERS:
                 strength = float(torch.rand(1, generator=self._generator))
-                spoilt = _SPOIL[kind](image_13hw, strength, self._generator)
-                yield from self._ask(spoilt.clamp(0.0, 1.0), K_133, T_144, kind)
+                yield from self._ask(spoil(image_13hw, kind, strength, self._generator), K_133,
+                                     T_144, kind)
 
     def elsewhere(self, frames: Iterable[Frame]) -> Iterator[Sample]:
         """Images of another place, in the size and with the intrinsics of this model's."""
@@ -109,6 +109,11 @@ class CalibrationSampler:
             translation = t - T_true[:3, 3]
             rotation = Rotation.from_matrix(R @ T_true[:3, :3].T).as_rotvec()
         yield Sample(features, covariance, translation, rotation, kind)
+
+
+def spoil(image_13hw: Tensor, kind: str, strength: float, generator: torch.Generator) -> Tensor:
+    """An image from 0 to 1 as it would be in one of `SPOILERS`, the more the stronger (0 to 1)."""
+    return _SPOIL[kind](image_13hw, strength, generator).clamp(0.0, 1.0)
 
 
 def _read(frame: Frame) -> tuple[Tensor, Tensor, Tensor]:
