@@ -10,9 +10,11 @@ pytest.importorskip('tf_transformations', reason='needs tf_transformations (or p
 
 from sensor_msgs.msg import CameraInfo, RegionOfInterest
 
-from implicit_relocalizer.localization.camera_check import intrinsics_of_image
+from implicit_relocalizer.localization.camera_check import (
+    calibration_from_message,
+    intrinsics_of_image,
+)
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.conversions import calibration_from_msg
 
 K = [500.0, 0.0, 320.0, 0.0, 510.0, 240.0, 0.0, 0.0, 1.0]
 P = [400.0, 0.0, 310.0, -40.0, 0.0, 410.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
@@ -27,7 +29,7 @@ def info(roi: tuple[int, int, int, int] = (0, 0, 0, 0), **changes) -> CameraInfo
 
 
 def intrinsics(message: CameraInfo, size: tuple[int, int] = (640, 480), rectified: bool = False):
-    return intrinsics_of_image(calibration_from_msg(message), size, rectified)
+    return intrinsics_of_image(calibration_from_message(message), size, rectified)
 
 
 @pytest.mark.parametrize('message', [
@@ -55,7 +57,7 @@ def test_a_camera_without_focal_length_is_uncalibrated(changes, rectified, name)
 
 def test_region_and_binning_move_the_same_point_to_where_it_is_seen():
     message = info(roi=(100, 40, 320, 200), binning_x=2, binning_y=4)
-    assert calibration_from_msg(message).image_size == (160, 50)
+    assert calibration_from_message(message).image_size == (160, 50)
     point = np.array([0.1, -0.2, 1.0])
     for rectified, whole in ((False, np.reshape(K, (3, 3))), (True, P_33)):
         u, v, _ = whole @ point
@@ -70,13 +72,13 @@ def test_region_and_binning_move_the_same_point_to_where_it_is_seen():
                                  (0, 0, 641, 480)])
 def test_a_region_outside_of_the_sensor_is_refused(roi):
     with pytest.raises(NoPoseError, match=r'region of interest .* out of its 640x480') as caught:
-        calibration_from_msg(info(roi=roi))
+        calibration_from_message(info(roi=roi))
     assert caught.value.reason is Reason.RESOLUTION
-    assert calibration_from_msg(info(roi=(320, 240, 320, 240))).image_size == (320, 240)
+    assert calibration_from_message(info(roi=(320, 240, 320, 240))).image_size == (320, 240)
 
 
 @pytest.mark.parametrize(('coefficients', 'is_distorted'), [
     ([], False), ([0.0] * 5, False), ([0.0] * 8, False), ([0.0, 0.0, 0.0, 0.0, -0.01], True)])
 def test_distortion_is_one_coefficient_that_is_not_zero(coefficients, is_distorted):
     message = info(d=coefficients, distortion_model='plumb_bob')
-    assert calibration_from_msg(message).is_distorted is is_distorted
+    assert calibration_from_message(message).is_distorted is is_distorted

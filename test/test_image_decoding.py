@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages of every encoding to RGB, with the real message classes and cv_bridge."""
+"""Image messages of every encoding to RGB, with the messages of rclpy and of rosbags."""
 
 from array import array
 
@@ -15,8 +15,8 @@ from cv_bridge import CvBridge
 from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 
+from implicit_relocalizer.localization.image_decoding import ENCODINGS, rgb_from_message
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 
 RGB = np.random.default_rng(4).integers(0, 256, (11, 21, 3), np.uint8)
 ALPHA = np.zeros((11, 21), np.uint8)
@@ -73,7 +73,7 @@ def yuv422(colour, luma_first: bool) -> np.ndarray:
 def test_images_become_rgb_whatever_their_layout(encoding, pixels, expected, padding):
     message = image_msg(pixels, encoding, padding)
     before = bytes(message.data)
-    decoded = rgb_from_msg(CvBridge(), message)
+    decoded = rgb_from_message(message)
     np.testing.assert_array_equal(decoded, expected)
     assert decoded.dtype == np.uint8
     assert decoded.flags['C_CONTIGUOUS'] and decoded.flags['WRITEABLE']
@@ -88,7 +88,7 @@ def test_images_become_rgb_whatever_their_layout(encoding, pixels, expected, pad
 def test_mosaics_keep_their_colours(name, red_at, colour, padding):
     for bits, dtype in ((8, np.uint8), (16, np.uint16)):
         pixels = mosaic(colour, red_at, dtype) * dtype(1 if bits == 8 else 257)
-        decoded = rgb_from_msg(CvBridge(), image_msg(pixels, f'{name}{bits}', padding))
+        decoded = rgb_from_message(image_msg(pixels, f'{name}{bits}', padding))
         assert decoded.shape == (16, 18, 3)
         np.testing.assert_array_equal(decoded[2:-2, 2:-2], np.broadcast_to(colour, (12, 14, 3)))
 
@@ -98,7 +98,7 @@ def test_mosaics_keep_their_colours(name, red_at, colour, padding):
 @pytest.mark.parametrize(('encoding', 'luma_first'), [
     ('yuv422', False), ('uyvy', False), ('yuv422_yuy2', True), ('yuyv', True)])
 def test_luma_and_chroma_keep_their_colours(encoding, luma_first, colour, padding):
-    decoded = rgb_from_msg(CvBridge(), image_msg(yuv422(colour, luma_first), encoding, padding))
+    decoded = rgb_from_message(image_msg(yuv422(colour, luma_first), encoding, padding))
     assert decoded.shape == (16, 18, 3) and decoded.flags['C_CONTIGUOUS']
     np.testing.assert_allclose(decoded, np.broadcast_to(colour, (16, 18, 3)), atol=3)
 
@@ -119,17 +119,17 @@ def test_images_that_cannot_be_decoded_say_why(changes, text):
     for name, value in changes.items():
         setattr(message, name, value)
     with pytest.raises(NoPoseError, match=text) as caught:
-        rgb_from_msg(CvBridge(), message)
+        rgb_from_message(message)
     assert caught.value.reason is Reason.ENCODING and '\n' not in str(caught.value)
 
 
 def test_the_last_row_may_lack_its_padding():
     message = image_msg(RGB, 'rgb8', padding=5)
     message.data = message.data[:-5]
-    np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+    np.testing.assert_array_equal(rgb_from_message(message), RGB)
     message.data = message.data[:-1]
     with pytest.raises(NoPoseError, match='742 bytes'):
-        rgb_from_msg(CvBridge(), message)
+        rgb_from_message(message)
 
 
 @pytest.mark.parametrize('encoding', ['mono16', 'rgb16', 'bayer_rggb16'])
@@ -138,7 +138,7 @@ def test_big_endian_numbers_are_refused(encoding):
     message = image_msg(np.zeros((4, 4 * channels), np.uint16), encoding)
     message.width, message.is_bigendian = 4, 1
     with pytest.raises(NoPoseError, match=f"big-endian image in encoding '{encoding}'") as caught:
-        rgb_from_msg(CvBridge(), message)
+        rgb_from_message(message)
     assert caught.value.reason is Reason.BIG_ENDIAN
     assert caught.value.reason.value == 'image_big_endian'
 
@@ -147,7 +147,7 @@ def test_single_bytes_have_no_order():
     for encoding, pixels in (('rgb8', RGB), ('bgr8', RGB[..., ::-1])):
         message = image_msg(pixels, encoding, padding=3)
         message.is_bigendian = 1
-        np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+        np.testing.assert_array_equal(rgb_from_message(message), RGB)
 
 
 BGR = np.full((16, 18, 3), RED[::-1], np.uint8)
@@ -168,7 +168,7 @@ BGR = np.full((16, 18, 3), RED[::-1], np.uint8)
     ('bayer_grbg8; png compressed bayer_grbg8', '.png', mosaic(RED, (0, 1))),
 ])
 def test_a_red_image_stays_red_however_it_was_compressed(image_format, extension, pixels):
-    decoded = rgb_from_msg(CvBridge(), compressed_msg(pixels, image_format, extension))
+    decoded = rgb_from_message(compressed_msg(pixels, image_format, extension))
     assert decoded.shape == (16, 18, 3) and decoded.dtype == np.uint8
     assert decoded.flags['C_CONTIGUOUS'] and decoded.flags['WRITEABLE']
     np.testing.assert_allclose(decoded[2:-2, 2:-2], np.broadcast_to(RED, (12, 14, 3)), atol=3)
@@ -182,13 +182,13 @@ def test_a_red_image_stays_red_however_it_was_compressed(image_format, extension
     ('mono16; png compressed ', '.png', np.full((8, 8), 90 * 257, np.uint16)),
 ])
 def test_compressed_grey_is_grey(image_format, extension, pixels):
-    decoded = rgb_from_msg(CvBridge(), compressed_msg(pixels, image_format, extension))
+    decoded = rgb_from_message(compressed_msg(pixels, image_format, extension))
     np.testing.assert_allclose(decoded, np.full((8, 8, 3), 90), atol=1)
 
 
 def test_png_loses_nothing():
     message = compressed_msg(RGB[..., ::-1], 'rgb8; png compressed bgr8', '.png')
-    np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), RGB)
+    np.testing.assert_array_equal(rgb_from_message(message), RGB)
 
 
 @pytest.mark.parametrize('extension', ['.jpg', '.png'])
@@ -200,19 +200,12 @@ def test_damaged_data_is_refused_by_the_format_it_was_announced_with(extension, 
     message = compressed_msg(cv2.GaussianBlur(RGB, (0, 0), 2), 'bgr8; some compressed', extension)
     message.data = array('B', damage(bytes(message.data)))
     with pytest.raises(NoPoseError, match=r"format 'bgr8; some compressed'.*whole JPEG") as caught:
-        rgb_from_msg(CvBridge(), message)
+        rgb_from_message(message)
     assert caught.value.reason is Reason.ENCODING
 
 
-def test_a_cut_jpeg_is_seen_without_the_help_of_opencv():
+def test_a_cut_jpeg_is_seen_without_the_help_of_opencv(monkeypatch):
     """Not fooled by the end of a thumbnail inside, nor by bytes behind the image."""
-
-    class Lenient(CvBridge):
-        """OpenCV 4.6 fills up with grey what is missing."""
-
-        def compressed_imgmsg_to_cv2(self, *_, **__):
-            return BGR
-
     whole = bytes(compressed_msg(BGR, 'jpeg', '.jpg').data)
     thumbnail = b'\xff\xe1' + (2 + len(whole)).to_bytes(2, 'big') + whole
     with_thumbnail = whole[:2] + thumbnail + whole[2:]
@@ -220,10 +213,12 @@ def test_a_cut_jpeg_is_seen_without_the_help_of_opencv():
                            (whole[:-2], False), (with_thumbnail[:-2], False)):
         message = CompressedImage(format='jpeg', data=array('B', data))
         if is_whole:
-            assert rgb_from_msg(CvBridge(), message).shape == BGR.shape
+            assert rgb_from_message(message).shape == BGR.shape
         else:
-            with pytest.raises(NoPoseError, match='cut off'):
-                rgb_from_msg(Lenient(), message)
+            with monkeypatch.context() as patch:  # OpenCV 4.6 fills up with grey what is missing
+                patch.setattr(cv2, 'imdecode', lambda *_: BGR)
+                with pytest.raises(NoPoseError, match='cut off'):
+                    rgb_from_message(message)
 
 
 @pytest.mark.parametrize('image_format', [
@@ -231,7 +226,7 @@ def test_a_cut_jpeg_is_seen_without_the_help_of_opencv():
 def test_compressed_depth_is_no_picture(image_format):
     message = compressed_msg(np.full((8, 8), 900, np.uint16), image_format, '.png')
     with pytest.raises(NoPoseError, match='is depth'):
-        rgb_from_msg(CvBridge(), message)
+        rgb_from_message(message)
 
 
 def test_bags_and_cameras_show_the_same():
@@ -244,4 +239,56 @@ def test_bags_and_cameras_show_the_same():
                     compressed_msg(smooth, 'rgb8; jpeg compressed rgb8', '.jpg')):
         learned = cv2.imdecode(np.frombuffer(bag_images.encode_image(message).data, np.uint8),
                                cv2.IMREAD_COLOR)
-        np.testing.assert_array_equal(rgb_from_msg(CvBridge(), message), learned[..., ::-1])
+        np.testing.assert_array_equal(rgb_from_message(message), learned[..., ::-1])
+
+
+def noise_msg(encoding: str, padding: int = 0) -> Image:
+    """Any values in any channel, where rounding and clipping would differ if they could."""
+    channels, bits, _ = ENCODINGS[encoding]
+    dtype = np.uint16 if bits == 16 else np.uint8
+    pixels = np.random.default_rng(7).integers(0, 2 ** bits, (16, 18, channels), dtype)
+    return image_msg(pixels, encoding, padding)
+
+
+@pytest.mark.parametrize('encoding', sorted(set(ENCODINGS) - {'8UC1', '8UC3'}))
+def test_pixels_are_those_of_cv_bridge(encoding):
+    message = noise_msg(encoding)
+    np.testing.assert_array_equal(rgb_from_message(message),
+                                  CvBridge().imgmsg_to_cv2(message, 'rgb8'))
+
+
+def of_a_bag(message: Image | CompressedImage) -> object:
+    """The same message as rosbags reads it, without ROS."""
+    stores = pytest.importorskip('rosbags.typesys')
+    store = stores.get_typestore(stores.Stores.LATEST)
+    return store.deserialize_cdr(serialize_message(message),
+                                 f'sensor_msgs/msg/{type(message).__name__}')
+
+
+@pytest.mark.parametrize('padding', [0, 5])
+@pytest.mark.parametrize('encoding', sorted(ENCODINGS))
+def test_a_message_of_a_bag_has_the_same_pixels(encoding, padding):
+    message = noise_msg(encoding, padding)
+    decoded = rgb_from_message(of_a_bag(message))
+    np.testing.assert_array_equal(decoded, rgb_from_message(message))
+    assert decoded.flags['C_CONTIGUOUS'] and decoded.flags['WRITEABLE']
+
+
+@pytest.mark.parametrize(('image_format', 'extension'), [
+    ('rgb8; jpeg compressed bgr8', '.jpg'), ('rgb8; jpeg compressed rgb8', '.jpg'),
+    ('rgb8; png compressed bgr8', '.png'), ('png', '.png')])
+def test_a_compressed_message_of_a_bag_has_the_same_pixels(image_format, extension):
+    message = compressed_msg(RGB[..., ::-1], image_format, extension)
+    np.testing.assert_array_equal(rgb_from_message(of_a_bag(message)), rgb_from_message(message))
+
+
+def test_a_message_of_a_bag_is_refused_with_the_same_words():
+    for message in (image_msg(RGB, 'klingon8'), image_msg(RGB, 'yuv422'),
+                    image_msg(RGB[:, :20], 'rgb16'),
+                    CompressedImage(format='jpeg', data=array('B', b'no image'))):
+        refusals = []
+        for given in (message, of_a_bag(message)):
+            with pytest.raises(NoPoseError) as caught:
+                rgb_from_message(given)
+            refusals.append((caught.value.reason, str(caught.value)))
+        assert refusals[0] == refusals[1]

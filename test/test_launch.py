@@ -52,8 +52,7 @@ def test_every_argument_has_a_default_and_a_description(file):
 
 
 def test_the_choices_are_those_of_the_node():
-    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    from implicit_relocalizer.ros.parameters import CHOICES
+    from implicit_relocalizer.localization.parameters import CHOICES
     arguments = declared_arguments(RELOCALIZE)
     for name in ('mode', 'tf_mode', 'image_transport', 'device'):
         choices = ast.literal_eval(arguments[name]['choices'])
@@ -61,8 +60,7 @@ def test_the_choices_are_those_of_the_node():
 
 
 def test_what_the_launch_files_set_are_parameters_of_the_node():
-    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    from implicit_relocalizer.ros.parameters import CHOICES, Parameters
+    from implicit_relocalizer.localization.parameters import CHOICES, Parameters
     known = set(Parameters.__dataclass_fields__)
     assert {*constant(RELOCALIZE, 'TEXT_PARAMETERS'), 'autostart'} <= known
     scripted = constant(NAV2_STARTUP, 'SCRIPTED')

@@ -11,10 +11,9 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
-from implicit_relocalizer.ros.parameter_table import PARAMETERS
+from implicit_relocalizer.localization.parameter_table import PARAMETERS
+from implicit_relocalizer.localization.parameters import ParameterError, Parameters
 from implicit_relocalizer.ros.parameters import (
-    ParameterError,
-    Parameters,
     declare_parameters,
     judge_changes,
     read_parameters,

@@ -24,11 +24,13 @@ from tf2_ros import StaticTransformBroadcaster
 
 from implicit_relocalizer.localization.agreement import Fix
 from implicit_relocalizer.localization.estimate import PoseEstimate
+from implicit_relocalizer.localization.frames import NoTransformError
+from implicit_relocalizer.localization.image_answer import ImageAnswer
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.frame_tree import FrameTree, NoTransformError
-from implicit_relocalizer.ros.image_answer import ImageAnswer, find_stamp_refusal
+from implicit_relocalizer.localization.stamps import find_stamp_refusal, stamp_to_ns
+from implicit_relocalizer.ros.frame_tree import FrameTree
 from implicit_relocalizer.ros.inference_thread import InferenceThread
-from implicit_relocalizer.ros.map_transform import MapTransform
+from implicit_relocalizer.ros.map_broadcast import MapBroadcast
 from implicit_relocalizer.ros.parameters import declare_parameters, read_parameters
 
 
@@ -63,10 +65,10 @@ def test_an_image_under_way_when_time_jumped_is_answered_to_nobody(spun):
     def answer(image: Image) -> ImageAnswer:
         begun.set()
         go_on.wait(20.0)
-        return ImageAnswer(image.header, 'eye', None, None, None, None)
+        return ImageAnswer(stamp_to_ns(image.header), 'eye', None, None, None, None)
 
     thread = InferenceThread(node, answer, lambda: 0.0,
-                             lambda result: answered.append(result.header.stamp.sec), pytest.fail)
+                             lambda result: answered.append(result.stamp_ns), pytest.fail)
     thread.put(Image(header=header(100.0)))
     begun.wait(20.0)
     thread.put(Image(header=header(101.0)))  # waits for its turn
@@ -75,7 +77,7 @@ def test_an_image_under_way_when_time_jumped_is_answered_to_nobody(spun):
     go_on.set()
     spin_until(lambda: answered)
     thread.stop()
-    assert answered == [5]
+    assert answered == [5 * 10**9]
 
 
 def test_a_fault_of_the_thread_is_told_and_ends_it(spun):
@@ -100,8 +102,9 @@ def test_a_fault_of_the_thread_is_told_and_ends_it(spun):
     (1.0, 7.0, 1.0, None),  # time jumped back with this very image
 ])
 def test_a_stamp_rules_an_image_out_unless_time_jumped(stamp_s, last_s, newest_s, reason):
-    refusal = find_stamp_refusal(header(stamp_s), None if last_s is None else round(last_s * 1e9),
-                                 round(newest_s * 1e9))
+    refusal = find_stamp_refusal(
+        round(stamp_s * 1e9), None if last_s is None else round(last_s * 1e9),
+        round(newest_s * 1e9))
     assert (refusal.reason if refusal else None) is reason
 
 
@@ -112,14 +115,14 @@ def test_no_frame_gets_a_second_parent(spun, tf_mode, parent, child):
     declare_parameters(node)
     node.set_parameters([Parameter('tf_mode', value=tf_mode)])
     frames = FrameTree(node)
-    transform = MapTransform(node, read_parameters(node))
+    transform = MapBroadcast(node, read_parameters(node))
     static = TransformStamped(child_frame_id=child)
     static.header.frame_id = parent
     StaticTransformBroadcaster(node).sendTransform(static)
     spin_until(lambda: frames.is_connected(parent, child))
     fix = Fix(1, PoseEstimate(np.eye(3), np.zeros(3), np.eye(6), 0.9, 0.9))
     with pytest.raises(NoPoseError, match=f"'{child}' is placed by '{parent}' already") as caught:
-        transform.place(fix, header(1.0), 'eye', frames)
+        transform.place(fix, 'eye', frames)
     assert caught.value.reason is Reason.SECOND_PARENT
     assert not transform.moves_robot
     transform.close()
@@ -145,7 +148,7 @@ def test_transforms_that_piled_up_are_all_known_one_round_later(spun):
         publisher.publish(TFMessage(transforms=[odometry_msg(100.0 + 0.01 * count)]))
     time.sleep(0.5)  # on their way
     spin_until(lambda: heard)  # a few rounds, where each could take one message of a topic
-    T_odom_base = frames.lookup('odom', 'base_link', header(100.785).stamp)
+    T_odom_base = frames.lookup('odom', 'base_link', stamp_to_ns(header(100.785)))
     assert T_odom_base[0, 3] == pytest.approx(100.785)
     frames.close()
 
@@ -159,7 +162,8 @@ def test_a_lookup_waits_for_what_comes_and_not_after_it_is_told_to_stop(spun):
 
     def look_up(stamp_s: float) -> None:
         try:
-            found.append(frames.lookup('odom', 'base_link', header(stamp_s).stamp, 60.0)[0, 3])
+            T_odom_base = frames.lookup('odom', 'base_link', round(stamp_s * 1e9), 60.0)
+            found.append(T_odom_base[0, 3])
         except NoTransformError:
             found.append(np.nan)
 

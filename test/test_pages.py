@@ -62,8 +62,7 @@ def quoted(cell: str) -> tuple[str, ...]:
 # --- doc/node.md: parameters ---
 
 def test_every_parameter_is_documented_as_it_is():
-    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    from implicit_relocalizer.ros.parameter_table import PARAMETERS
+    from implicit_relocalizer.localization.parameter_table import PARAMETERS
     page = by_name(section(NODE_PAGE, '## Parameters'))
     assert set(page) == {entry.name for entry in PARAMETERS}
     kinds = {bool: 'bool', int: 'integer', float: 'double', str: 'string'}

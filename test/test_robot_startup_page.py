@@ -6,7 +6,6 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
 import yaml
 from test_launch import NAV2_STARTUP, RELOCALIZE, declared_arguments
 
@@ -73,9 +72,8 @@ def test_topics_are_recorded_by_option_as_the_launch_file_does():
 
 
 def test_the_parameters_exist_and_their_values_are_allowed():
-    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    from implicit_relocalizer.ros.parameter_table import PARAMETERS
-    from implicit_relocalizer.ros.parameters import find_refusal
+    from implicit_relocalizer.localization.parameter_table import PARAMETERS
+    from implicit_relocalizer.localization.parameters import find_refusal
     types = {entry.name: type(entry.default) for entry in PARAMETERS}
     for block in parameters('relocalizer'):
         assert find_refusal(block.items()) == ''
@@ -84,8 +82,7 @@ def test_the_parameters_exist_and_their_values_are_allowed():
 
 
 def test_the_modes_are_all_there():
-    pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
-    from implicit_relocalizer.ros.parameters import CHOICES
+    from implicit_relocalizer.localization.parameters import CHOICES
     assert sorted(table('`mode`')) == sorted(CHOICES['mode'])
     assert sorted(table('`tf_mode`')) == sorted(CHOICES['tf_mode'])
     for tf_mode in CHOICES['tf_mode']:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,34 @@ class CameraCalibration:
     def is_distorted(self) -> bool:
         """Whether straight lines in the raw image are not straight."""
         return any(coefficient != 0.0 for coefficient in self.distortion)
+
+
+def calibration_from_message(info: Any) -> CameraCalibration:
+    """Read a message with the fields of sensor_msgs/CameraInfo.
+
+    In it, zero stands for no binning and no region.
+
+    Raises:
+        NoPoseError: the region of interest reaches out of the image that was calibrated.
+    """
+    roi = info.roi
+    has_region = bool(roi.width and roi.height)
+    if has_region and (roi.x_offset + roi.width > info.width or
+                       roi.y_offset + roi.height > info.height):
+        raise NoPoseError(
+            Reason.RESOLUTION,
+            f'the region of interest {roi.width}x{roi.height} at ({roi.x_offset}, '
+            f'{roi.y_offset}) of the CameraInfo reaches out of its {info.width}x{info.height} '
+            f'pixels; let the camera driver give the size of the whole sensor there, and the '
+            f'region in unbinned pixels')
+    return CameraCalibration(
+        size=(info.width, info.height),
+        K_33=np.array(info.k, np.float64).reshape(3, 3),
+        P_34=np.array(info.p, np.float64).reshape(3, 4),
+        distortion=tuple(info.d),
+        binning=(max(info.binning_x, 1), max(info.binning_y, 1)),
+        roi_offset=(roi.x_offset, roi.y_offset) if has_region else (0, 0),
+        roi_size=(roi.width, roi.height) if has_region else None)
 
 
 def intrinsics_of_image(calibration: CameraCalibration, image_size: Size,

@@ -1,13 +1,36 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""What a camera's pose says about the other frames of its robot."""
+"""The frames of the robot, and what a camera's pose says about the others."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from implicit_relocalizer.localization.agreement import Transform, invert
+
+
+class NoTransformError(LookupError):
+    """Two frames are not connected at a stamp; the message says which and why."""
+
+
+class Frames(Protocol):
+    """What is known of the robot's transforms so far, as tf2 has it."""
+
+    def lookup(self, target_frame: str, source_frame: str, stamp_ns: int,
+               wait_s: float = 0.0) -> Transform:
+        """T_target_source at a stamp; waits at most `wait_s` for it to become known.
+
+        Raises:
+            NoTransformError: unknown, or not at this stamp.
+        """
+        ...
+
+    def is_connected(self, target_frame: str, source_frame: str) -> bool:
+        """Whether the transform is known at any time."""
+        ...
 
 
 def map_from_odometry(T_map_camera: Transform, T_odom_camera: Transform) -> Transform:

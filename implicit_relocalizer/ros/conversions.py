@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrations and poses: messages to plain values and back."""
+"""Poses as messages."""
 
 from __future__ import annotations
 
@@ -15,38 +15,8 @@ from geometry_msgs.msg import (
     Vector3,
 )
 from numpy.typing import NDArray
-from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Header
 from tf_transformations import quaternion_from_matrix
-
-from implicit_relocalizer.localization.camera_check import CameraCalibration
-from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-
-
-def calibration_from_msg(info: CameraInfo) -> CameraCalibration:
-    """Read a CameraInfo; in the message, zero stands for no binning and no region.
-
-    Raises:
-        NoPoseError: the region of interest reaches out of the image that was calibrated.
-    """
-    roi = info.roi
-    has_region = bool(roi.width and roi.height)
-    if has_region and (roi.x_offset + roi.width > info.width or
-                       roi.y_offset + roi.height > info.height):
-        raise NoPoseError(
-            Reason.RESOLUTION,
-            f'the region of interest {roi.width}x{roi.height} at ({roi.x_offset}, '
-            f'{roi.y_offset}) of the CameraInfo reaches out of its {info.width}x{info.height} '
-            f'pixels; let the camera driver give the size of the whole sensor there, and the '
-            f'region in unbinned pixels')
-    return CameraCalibration(
-        size=(info.width, info.height),
-        K_33=np.array(info.k, np.float64).reshape(3, 3),
-        P_34=np.array(info.p, np.float64).reshape(3, 4),
-        distortion=tuple(info.d),
-        binning=(max(info.binning_x, 1), max(info.binning_y, 1)),
-        roi_offset=(roi.x_offset, roi.y_offset) if has_region else (0, 0),
-        roi_size=(roi.width, roi.height) if has_region else None)
 
 
 def pose_from_matrix(T_44: NDArray[np.float64]) -> Pose:

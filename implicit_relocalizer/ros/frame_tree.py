@@ -16,14 +16,11 @@ from tf2_ros import Buffer, TransformException, TransformListener
 from tf_transformations import quaternion_matrix
 
 from implicit_relocalizer.localization.agreement import Transform
+from implicit_relocalizer.localization.frames import NoTransformError
 from implicit_relocalizer.localization.supervision import JUMP_BACK_NS
 
 _LATEST = Time()
 _MOST_AT_ONCE = 1000
-
-
-class NoTransformError(LookupError):
-    """Two frames are not connected at a stamp; the message says which and why."""
 
 
 class _Listener(TransformListener):
@@ -88,7 +85,7 @@ class FrameTree:
         self._listener: _Listener | None = _Listener(self._buffer, node)
         self._waits = True
 
-    def lookup(self, target_frame: str, source_frame: str, stamp: TimeMsg,
+    def lookup(self, target_frame: str, source_frame: str, stamp_ns: int,
                wait_s: float = 0.0) -> Transform:
         """T_target_source at a stamp; blocks at most `wait_s` for it to become known.
 
@@ -97,7 +94,7 @@ class FrameTree:
         Raises:
             NoTransformError: unknown, or not at this stamp.
         """
-        when = Time.from_msg(stamp)
+        when = Time(nanoseconds=stamp_ns)
         # Not by the buffer's own wait, whose clock may be the simulation's and stand still.
         listener = self._listener
         if wait_s > 0.0 and listener is not None:

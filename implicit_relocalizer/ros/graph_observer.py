@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import rclpy
-from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -37,10 +36,13 @@ from implicit_relocalizer.localization.bringup_observation import (
     Topic,
     resolve_expectation,
 )
-from implicit_relocalizer.localization.camera_check import CameraCalibration, Size
+from implicit_relocalizer.localization.camera_check import (
+    CameraCalibration,
+    Size,
+    calibration_from_message,
+)
+from implicit_relocalizer.localization.image_decoding import rgb_from_message
 from implicit_relocalizer.localization.rejection import NoPoseError
-from implicit_relocalizer.ros.conversions import calibration_from_msg
-from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 from implicit_relocalizer.ros.node_inquiry import NodeInquiry
 from implicit_relocalizer.ros.transform_watch import TransformWatch, node_of
 
@@ -259,7 +261,7 @@ def _read_size(image: Image | CompressedImage | None) -> tuple[Size | None, str]
     if image is None:
         return None, ''
     try:
-        height, width, _ = rgb_from_msg(CvBridge(), image).shape
+        height, width, _ = rgb_from_message(image).shape
     except NoPoseError as error:
         return None, str(error)
     return (width, height), ''
@@ -270,7 +272,7 @@ def _read_calibration(info: CameraInfo | None) -> tuple[CameraCalibration | None
     if info is None:
         return None, ''
     try:
-        return calibration_from_msg(info), ''
+        return calibration_from_message(info), ''
     except NoPoseError as error:
         return None, str(error)
 

@@ -13,8 +13,8 @@ from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 
+from implicit_relocalizer.localization.image_answer import ImageAnswer
 from implicit_relocalizer.localization.newest_slot import NewestSlot
-from implicit_relocalizer.ros.image_answer import ImageAnswer
 
 _JOIN_TIMEOUT_S = 10.0
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from rclpy.node import Node
+from rclpy.time import Time
 from std_msgs.msg import Header
 
 from implicit_relocalizer.localization.agreement import Fix
@@ -17,15 +18,14 @@ from implicit_relocalizer.localization.frames import (
     move_covariance,
     widen_covariance,
 )
+from implicit_relocalizer.localization.parameters import Parameters
 from implicit_relocalizer.ros.conversions import pose_from_matrix, pose_with_covariance_msg
 from implicit_relocalizer.ros.frame_tree import FrameTree
-from implicit_relocalizer.ros.parameters import Parameters
 
 
 @dataclass(frozen=True, eq=False)
 class _Announcement:
     fix: Fix
-    image_header: Header
     camera_frame: str
 
 
@@ -52,14 +52,13 @@ class InitialPose:
         """Whether anybody would hear."""
         return self._publisher.get_subscription_count() > 0
 
-    def announce(self, fix: Fix, image_header: Header, camera_frame: str, settings: Parameters,
-                 now_s: float) -> None:
+    def announce(self, fix: Fix, camera_frame: str, settings: Parameters, now_s: float) -> None:
         """Publish the robot's pose, and begin to repeat it.
 
         Raises:
             NoTransformError: the camera is not connected to the base; it is tried again.
         """
-        self._pending = _Announcement(fix, image_header, camera_frame)
+        self._pending = _Announcement(fix, camera_frame)
         self._was_heard_by_someone = False
         self._next_s = now_s + settings.initialpose_repeat_s
         try:
@@ -98,11 +97,11 @@ class InitialPose:
 
     def _message(self, settings: Parameters, moved_on: bool) -> PoseWithCovarianceStamped:
         assert self._pending is not None
-        fix, image_header = self._pending.fix, self._pending.image_header
+        fix = self._pending.fix
         T_camera_base = self._frames.lookup(self._pending.camera_frame, settings.base_frame,
-                                            image_header.stamp)
+                                            fix.stamp_ns)
         T_map_base = fix.T_map_camera @ T_camera_base
-        stamp = image_header.stamp
+        stamp = Time(nanoseconds=fix.stamp_ns).to_msg()
         if moved_on and fix.T_odom_camera is not None:
             T_odom_base, stamp = self._frames.latest(settings.odom_frame, settings.base_frame)
             T_map_base = map_from_odometry(fix.T_map_camera, fix.T_odom_camera) @ T_odom_base

@@ -24,13 +24,12 @@ from implicit_relocalizer.localization.model_runner import (
     limit_threads,
     release_memory,
 )
+from implicit_relocalizer.localization.parameters import ParameterError, Parameters
 from implicit_relocalizer.localization.statistics import RunStatistics
 from implicit_relocalizer.network.model_file import ModelFileError
 from implicit_relocalizer.ros.active_relocalizer import ActiveRelocalizer
 from implicit_relocalizer.ros.diagnostics import diagnostic_msg
 from implicit_relocalizer.ros.parameters import (
-    ParameterError,
-    Parameters,
     declare_parameters,
     judge_changes,
     read_parameters,

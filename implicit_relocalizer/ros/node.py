@@ -15,8 +15,8 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.logging import get_logger
 
+from implicit_relocalizer.localization.parameters import ParameterError
 from implicit_relocalizer.ros.lifecycle_node import RelocalizerNode
-from implicit_relocalizer.ros.parameters import ParameterError
 
 _SPIN_LIMIT_S = 0.5
 

@@ -4,37 +4,47 @@
 
 from __future__ import annotations
 
-from rclpy.duration import Duration
-from rclpy.node import Node
-from rclpy.time import Time
-from std_msgs.msg import Header
-from tf2_ros import TransformBroadcaster
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from implicit_relocalizer.localization.agreement import Fix, Transform
-from implicit_relocalizer.localization.frames import map_from_odometry
+from implicit_relocalizer.localization.frames import Frames, map_from_odometry
+from implicit_relocalizer.localization.parameters import Parameters
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
-from implicit_relocalizer.ros.conversions import transform_from_matrix
-from implicit_relocalizer.ros.frame_tree import FrameTree
-from implicit_relocalizer.ros.parameters import Parameters
+
+
+@dataclass(frozen=True, eq=False)
+class PlacedFrame:
+    """A frame in its parent at a stamp."""
+
+    stamp_ns: int
+    parent: str
+    child: str
+    T_parent_child: Transform
 
 
 class MapTransform:
-    """Broadcasts nothing before the first accepted fix.
+    """Sends nothing before the first accepted fix.
 
     `map_to_camera` and `map_to_base` are sent with the stamp of each accepted image;
-    `map_to_odom` holds until the next fix, and is sent again at a steady rate, stamped ahead of
-    the clock so that others can use it at once (as AMCL does).
+    `map_to_odom` holds until the next fix, and is to be sent again at a steady rate, stamped
+    ahead of the clock so that others can use it at once (as AMCL does).
     """
 
-    def __init__(self, node: Node, settings: Parameters) -> None:
-        self._node = node
+    def __init__(self, settings: Parameters, send: Callable[[PlacedFrame], None],
+                 now_ns: Callable[[], int]) -> None:
+        """
+        Args:
+            settings: The parameters.
+            send: Broadcasts a transform.
+            now_ns: The clock that `map_to_odom` is stamped by.
+        """
         self._settings = settings
-        self._broadcaster = TransformBroadcaster(node)
+        self._send = send
+        self._now_ns = now_ns
         self._T_map_odom: Transform | None = None
         self._is_lost = False
         self._moves_robot = False
-        self._timer = (node.create_timer(1.0 / settings.tf_rate_hz, self._send_again)
-                       if settings.tf_mode == 'map_to_odom' else None)
 
     def use(self, settings: Parameters) -> None:
         """Go by other parameters, as far as they may change."""
@@ -45,7 +55,7 @@ class MapTransform:
         """Whether the camera or the base was broadcast below the map."""
         return self._moves_robot
 
-    def place(self, fix: Fix, image_header: Header, camera_frame: str, frames: FrameTree) -> None:
+    def place(self, fix: Fix, camera_frame: str, frames: Frames) -> None:
         """Broadcast what an accepted fix says.
 
         Raises:
@@ -55,22 +65,21 @@ class MapTransform:
         """
         settings = self._settings
         self._is_lost = False
-        header = Header(stamp=image_header.stamp, frame_id=settings.map_frame)
         if settings.tf_mode == 'map_to_camera':
             self._refuse_second_parent(frames, settings.base_frame, camera_frame)
-            self._broadcaster.sendTransform(
-                transform_from_matrix(header, fix.T_map_camera, camera_frame))
+            self._send(PlacedFrame(fix.stamp_ns, settings.map_frame, camera_frame,
+                                   fix.T_map_camera))
             self._moves_robot = True
         elif settings.tf_mode == 'map_to_base':
             self._refuse_second_parent(frames, settings.odom_frame, settings.base_frame)
-            T_camera_base = frames.lookup(camera_frame, settings.base_frame, image_header.stamp)
-            self._broadcaster.sendTransform(transform_from_matrix(
-                header, fix.T_map_camera @ T_camera_base, settings.base_frame))
+            T_camera_base = frames.lookup(camera_frame, settings.base_frame, fix.stamp_ns)
+            self._send(PlacedFrame(fix.stamp_ns, settings.map_frame, settings.base_frame,
+                                   fix.T_map_camera @ T_camera_base))
             self._moves_robot = True
         elif settings.tf_mode == 'map_to_odom':
             assert fix.T_odom_camera is not None, 'needs_odometry refuses such images'
             self._T_map_odom = map_from_odometry(fix.T_map_camera, fix.T_odom_camera)
-            self._send_again()
+            self.send_again()
 
     def lose(self) -> None:
         """The place is not known any more: `tf_when_lost` says what is sent."""
@@ -80,23 +89,16 @@ class MapTransform:
         """What was sent does not hold any more: say nothing until the next fix."""
         self._T_map_odom = None
 
-    def close(self) -> None:
-        """End."""
-        if self._timer is not None:
-            self._node.destroy_timer(self._timer)
-            self._timer = None
-        self._node.destroy_publisher(self._broadcaster.pub_tf)
-
-    def _send_again(self) -> None:
+    def send_again(self) -> None:
+        """Send what holds (`map_to_odom`); to be called `tf_rate_hz` times a second."""
         withheld = self._is_lost and self._settings.tf_when_lost == 'withhold'
         if self._T_map_odom is None or withheld:
             return
-        ahead: Time = self._node.get_clock().now() + Duration(seconds=self._settings.tf_tolerance)
-        header = Header(stamp=ahead.to_msg(), frame_id=self._settings.map_frame)
-        self._broadcaster.sendTransform(
-            transform_from_matrix(header, self._T_map_odom, self._settings.odom_frame))
+        ahead_ns = self._now_ns() + int(1e9 * self._settings.tf_tolerance)
+        self._send(PlacedFrame(ahead_ns, self._settings.map_frame, self._settings.odom_frame,
+                               self._T_map_odom))
 
-    def _refuse_second_parent(self, frames: FrameTree, parent: str, child: str) -> None:
+    def _refuse_second_parent(self, frames: Frames, parent: str, child: str) -> None:
         # Once we have sent, the two are connected through us: only before can it be told.
         if not self._moves_robot and parent != child and frames.is_connected(parent, child):
             raise NoPoseError(
