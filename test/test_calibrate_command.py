@@ -110,7 +110,8 @@ def test_the_calibrated_model_is_honest(here, elsewhere, model, tmp_path, capsys
     checked = result['checked']
     assert checked['accepted']['elsewhere'][0] == 0 < checked['accepted']['elsewhere'][1]
     accepted, asked = checked['accepted']['view']
-    assert accepted > 0.9 * asked > 30
+    assert accepted > 0.9 * asked > 25
+    assert checked['position']['compared'] == accepted
     assert checked['expected_calibration_error'] < 0.05
     # 3 cm at most, told as 1 cm: the calibrated covariance holds.
     assert checked['position']['within']['1_sigma'] == pytest.approx(0.68, abs=0.25)
@@ -130,9 +131,9 @@ def test_the_calibrated_model_is_honest(here, elsewhere, model, tmp_path, capsys
 def test_calibrating_again_starts_anew(here, elsewhere, model, tmp_path):
     arguments = [str(here), '--elsewhere', str(elsewhere), '--bound', '0.25', '8']
     assert main(['calibrate', str(model), *arguments]) == 0
-    first = load_model(model)[0].calibration.position_weights_g.clone()
+    first = load_model(model)[0].calibration.log_scale_2.clone()
     assert main(['calibrate', str(model), *arguments]) == 0
-    again = load_model(model)[0].calibration.position_weights_g
+    again = load_model(model)[0].calibration.log_scale_2
     assert first.abs().max() > 0.5
     torch.testing.assert_close(again, first)
 

@@ -77,7 +77,7 @@ def describe(result: dict[str, Any]) -> str:
     lines = [f'confidence: probability that an answer is within {calibration["bound_m"]:g} m and '
              f'{calibration["bound_deg"]:g}°; accepted from '
              f'{calibration["min_confidence"]:.3f} on',
-             f'{"":34s}{"fitted on":>12s}{"checked on":>12s}']
+             f'{"":34s}{"fitted on":>12s}{"left out":>12s}']
     rows = [('good answers accepted', 'good_accepted'), ('bad answers accepted', 'bad_accepted'),
             ('expected calibration error', 'expected_calibration_error')]
     parts = result['fitted'], result['checked']

@@ -1,11 +1,12 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Calibrate a model file on one part of a scene's held-out frames, and check it on the other."""
+"""Calibrate a model file on a scene's held-out frames, and check it by cross-validation."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ import torch
 from implicit_relocalizer.data.frames import Frame, Scene
 from implicit_relocalizer.evaluation.calibration_fit import (
     CalibrationError,
+    FittedCalibration,
     Sample,
     fit_calibration,
 )
-from implicit_relocalizer.evaluation.calibration_measures import measure_calibration
+from implicit_relocalizer.evaluation.calibration_measures import join, judge, measure_verdicts
 from implicit_relocalizer.evaluation.calibration_samples import CalibrationSampler
 from implicit_relocalizer.evaluation.locating import spread
-from implicit_relocalizer.network.calibration import FEATURES, start_anew
+from implicit_relocalizer.network.calibration import FEATURES, Calibration, start_anew
 from implicit_relocalizer.network.model_file import ModelMetadata, load_model, save_model
 
-# Neighbouring frames err alike: whole stretches of the drive go to either part.
-_STRETCHES = 8
+# Neighbouring frames err alike: a whole stretch of the drive is left out at a time.
+_MOST_PARTS = 10
+_FEWEST_FRAMES_OF_A_PART = 4
 _FEWEST_FRAMES = 16
 
 
@@ -54,17 +57,21 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
                     options: CalibrationOptions, device: torch.device | str) -> dict[str, Any]:
     """Fit, check, and write the calibrated model.
 
+    What is stored was fitted on all held-out frames. How it holds is told by cross-validation:
+    each stretch of the drive, with its share of the other images, is judged by a calibration
+    (threshold and all) that was fitted on the other stretches.
+
     Args:
         path: The model file; it stays as it is unless `out` is the same.
         scene: Whose held-out frames the model did not learn.
-        others: Other places, to be refused; each goes to both parts by halves.
+        others: Other places, to be refused; a share of each goes to every part.
         out: Model file to write.
         options: What to calibrate for.
         device: Where the model runs.
 
     Returns:
-        JSON values: `fitted` and `checked` (see `measure_calibration`), `calibration` as the
-        model's metadata keep it.
+        JSON values: how it holds on what it was `fitted` on, and `checked` by cross-validation
+        (see `measure_verdicts`); `calibration` as the model's metadata keep it.
 
     Raises:
         CalibrationError: the model is too old, or there is too little to fit on.
@@ -79,23 +86,24 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
         raise CalibrationError(f'{scene.root}: has {len(frames)} held-out frames; a calibration '
                                f'needs at least {_FEWEST_FRAMES} that were not learned')
     start_anew(module.calibration, metadata.position_min_m, metadata.position_max_m)
-    fit_frames, check_frames = split_in_stretches(frames)
-    fit_samples, check_samples = (
-        ask(module, metadata, part, scene, [other[index::2] for other in (
-            spread(place.frames, options.elsewhere) for place in others)],
-            replace(options, seed=options.seed + index), device)
-        for index, part in enumerate((fit_frames, check_frames)))
-    fitted = fit_calibration(fit_samples, options.bound_m, options.bound_deg,
-                             options.false_accept_rate)
+    parts = split_in_stretches(frames)
+    samples = [ask(module, metadata, part, scene,
+                   [spread(place.frames, options.elsewhere)[index::len(parts)]
+                    for place in others],
+                   replace(options, seed=options.seed + index,
+                           nowhere=-(-options.nowhere // len(parts))), device)
+               for index, part in enumerate(parts)]
+    all_samples = [sample for part in samples for sample in part]
+    checked = cross_validate(samples, options)
+    fitted = fit(all_samples, options)
     fitted.store_in(module.calibration)
-    on_cpu = module.calibration.cpu()
-    checked, on_itself = (measure_calibration(
-        on_cpu, samples, fitted.min_confidence, options.bound_m, options.bound_deg)
-        for samples in (check_samples, fit_samples))
+    on_itself = measure_verdicts(
+        all_samples, judge(module.calibration.cpu(), all_samples, fitted.min_confidence),
+        options.bound_m, options.bound_deg)
     calibration = {
         'min_confidence': fitted.min_confidence, 'bound_m': options.bound_m,
         'bound_deg': options.bound_deg, 'false_accept_rate': options.false_accept_rate,
-        'scene': scene.name, 'frames': len(fit_frames), 'answers': len(fit_samples),
+        'scene': scene.name, 'frames': len(frames), 'answers': len(all_samples),
         'elsewhere': [place.name for place in others], 'features': list(FEATURES),
         'checked': {
             **{key: checked[key] for key in (
@@ -106,11 +114,30 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
             'fitted': on_itself, 'checked': checked}
 
 
-def split_in_stretches(frames: Sequence[Frame]) -> tuple[list[Frame], list[Frame]]:
-    """Two halves, each of stretches of consecutive frames."""
-    length = max(1, len(frames) // _STRETCHES)
-    return ([frame for i, frame in enumerate(frames) if i // length % 2 == 0],
-            [frame for i, frame in enumerate(frames) if i // length % 2 == 1])
+def cross_validate(samples: Sequence[Sequence[Sample]],
+                   options: CalibrationOptions) -> dict[str, Any]:
+    """How each part fares with what was fitted on the others; see `measure_verdicts`."""
+    verdicts = []
+    for left_out, part in enumerate(samples):
+        fitted = fit([sample for index, other in enumerate(samples) if index != left_out
+                      for sample in other], options)
+        calibration = Calibration()
+        fitted.store_in(calibration)
+        verdicts.append(judge(calibration, part, fitted.min_confidence))
+    return measure_verdicts([sample for part in samples for sample in part], join(verdicts),
+                            options.bound_m, options.bound_deg)
+
+
+def fit(samples: Sequence[Sample], options: CalibrationOptions) -> FittedCalibration:
+    """`fit_calibration` with the options."""
+    return fit_calibration(samples, options.bound_m, options.bound_deg, options.false_accept_rate)
+
+
+def split_in_stretches(frames: Sequence[Frame]) -> list[list[Frame]]:
+    """Up to ten parts, each one stretch of consecutive frames."""
+    count = min(_MOST_PARTS, len(frames) // _FEWEST_FRAMES_OF_A_PART)
+    edges = [round(index * len(frames) / count) for index in range(count + 1)]
+    return [list(frames[start:end]) for start, end in pairwise(edges)]
 
 
 def ask(module: torch.jit.ScriptModule, metadata: ModelMetadata, frames: Sequence[Frame],

@@ -69,15 +69,13 @@ class FittedCalibration:
     mean_f: Float64Array
     scale_f: Float64Array
     confidence_weights_g: Float64Array
-    position_weights_g: Float64Array
-    rotation_weights_g: Float64Array
+    log_scale_2: Float64Array
     min_confidence: float
 
     def store_in(self, calibration: Calibration | torch.jit.ScriptModule) -> None:
         """Set the buffers, those of a loaded model file as well."""
         with torch.no_grad():
-            for name in ('mean_f', 'scale_f', 'confidence_weights_g', 'position_weights_g',
-                         'rotation_weights_g'):
+            for name in ('mean_f', 'scale_f', 'confidence_weights_g', 'log_scale_2'):
                 getattr(calibration, name).copy_(torch.from_numpy(getattr(self, name)))
             calibration.is_fitted.fill_(True)
 
@@ -87,10 +85,10 @@ def fit_calibration(samples: Sequence[Sample], bound_m: float, bound_deg: float,
     """Fit probability, threshold and covariance.
 
     The log odds of being within the bounds are linear in the features (logistic regression, all
-    samples). Both log scales of the covariance are linear in them too, by the likelihood of the
-    errors of the good answers under a Gaussian; a last offset brings the shares of the errors
-    of unspoilt views within 1, 2 and 3 sigma as near as it can to 68.3, 95.4 and 99.7 %: real
-    errors have heavier tails, which the likelihood would pay for with too wide a middle.
+    samples). The covariance has one scale for position and one for rotation: those that bring the
+    shares of the errors of good answers to unspoilt views within 1, 2 and 3 sigma as near as
+    they can to 68.3, 95.4 and 99.7 %. No likelihood is asked: errors have heavier tails than a
+    Gaussian, which it would pay for with too wide a middle.
 
     Args:
         samples: Of views with known poses, and of images that cannot be answered rightly.
@@ -109,16 +107,14 @@ def fit_calibration(samples: Sequence[Sample], bound_m: float, bound_deg: float,
     features = np.array([sample.features for sample in samples])
     mean, scale = features.mean(axis=0), np.maximum(features.std(axis=0), 1e-3)
     z = np.clip((features - mean) / scale, -MOST_Z, MOST_Z)  # as the model does
-    is_view = np.array([sample.kind == 'view' for sample in samples], bool)
     confidence = _fit_logistic(z, good)
     probability = expit(confidence[0] + z @ confidence[1:])
-    position, rotation = (
-        _fit_scale(z[good], [(errors(sample), sample.raw_covariance_66[part, part])
-                             for sample, is_good in zip(samples, good, strict=True) if is_good],
-                   is_view[good])
-        for part, errors in ((slice(0, 3), lambda sample: sample.translation_error_3),
-                             (slice(3, 6), lambda sample: sample.rotation_error_3)))
-    return FittedCalibration(mean, scale, confidence, position, rotation, choose_threshold(
+    views = [sample for sample, is_good in zip(samples, good, strict=True)
+             if is_good and sample.kind == 'view']
+    views = views or [sample for sample, is_good in zip(samples, good, strict=True) if is_good]
+    log_scale_2 = np.array([_fit_scale(views, slice(0, 3), 'translation_error_3'),
+                            _fit_scale(views, slice(3, 6), 'rotation_error_3')])
+    return FittedCalibration(mean, scale, confidence, log_scale_2, choose_threshold(
         probability[good], probability[~good], false_accept_rate))
 
 
@@ -151,33 +147,13 @@ def _fit_logistic(z: Float64Array, good: NDArray[np.bool_]) -> Float64Array:
     return np.asarray(minimize(loss, np.zeros(z.shape[1] + 1), jac=True, method='L-BFGS-B').x)
 
 
-def _fit_scale(z: Float64Array,
-               errors: Sequence[tuple[Float64Array | None, Float64Array]],
-               is_view: NDArray[np.bool_]) -> Float64Array:
-    """Bias and weights of the log scale of standard deviations, by errors and raw covariances."""
-    squared = measure_coverage(
-        np.array([error for error, _ in errors]),
-        np.array([covariance for _, covariance in errors])).normalised_n**2
-
-    def loss(parameters: Float64Array) -> tuple[float, Float64Array]:
-        log_scale = parameters[0] + z @ parameters[1:]
-        explained = squared * np.exp(-2.0 * np.clip(log_scale, -10.0, 10.0))
-        slope = 3.0 - explained
-        gradient = np.concatenate([[slope.sum()], z.T @ slope + _RIDGE * parameters[1:]])
-        value = (3.0 * log_scale + 0.5 * explained).sum()
-        return float(value + 0.5 * _RIDGE * np.square(parameters[1:]).sum()), gradient
-
-    start = np.zeros(z.shape[1] + 1)
-    start[0] = 0.5 * np.log(max(float(np.median(squared)), 1e-9) / 2.37)
-    fitted = np.asarray(minimize(loss, start, jac=True, method='L-BFGS-B').x)
-    normalised = np.sqrt(squared) * np.exp(-(fitted[0] + z @ fitted[1:]))
-    fitted[0] += _best_offset(normalised[is_view] if is_view.any() else normalised)
-    return fitted
-
-
-def _best_offset(normalised: Float64Array) -> float:
-    """What to add to the log scale for the best shares within 1, 2 and 3 sigma."""
-    offsets = np.linspace(-2.0, 2.0, 401)
+def _fit_scale(views: Sequence[Sample], part: slice, errors: str) -> float:
+    """Log of what to multiply standard deviations with for the best shares within k sigma."""
+    normalised = measure_coverage(
+        np.array([getattr(sample, errors) for sample in views]),
+        np.array([sample.raw_covariance_66[part, part] for sample in views])).compared
+    middle = np.log(max(float(np.median(normalised)), 1e-6))
+    offsets = middle + np.linspace(-3.0, 3.0, 601)
     cost = np.zeros_like(offsets)
     for sigma, tolerance in zip(SIGMAS, _COVERAGE_TOLERANCES, strict=True):
         limits = limit_of(sigma, 3) * np.exp(offsets)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,33 +20,63 @@ Float64Array = NDArray[np.float64]
 _BINS = 10
 
 
-def measure_calibration(calibration: Calibration | torch.jit.ScriptModule,
-                        samples: Sequence[Sample], min_confidence: float, bound_m: float,
-                        bound_deg: float) -> dict[str, Any]:
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """What a calibration says of n answers.
+
+    Attributes:
+        confidence_n: Probability that an answer is good.
+        covariance_n66: Of x y z (metres) and the rotation about the world's axes (radians).
+        accepted_n: Whether the confidence is that of the threshold.
+    """
+
+    confidence_n: Float64Array
+    covariance_n66: Float64Array
+    accepted_n: NDArray[np.bool_]
+
+
+@torch.no_grad()
+def judge(calibration: Calibration | torch.jit.ScriptModule, samples: Sequence[Sample],
+          min_confidence: float) -> Verdicts:
+    """Ask a calibration, on the CPU, about answers."""
+    told = [calibration(torch.from_numpy(sample.features), torch.zeros((), dtype=torch.float64),
+                        torch.from_numpy(sample.raw_covariance_66)) for sample in samples]
+    confidence_n = np.array([float(confidence) for confidence, _ in told])
+    return Verdicts(
+        confidence_n, np.array([covariance.numpy() for _, covariance in told]).reshape(-1, 6, 6),
+        confidence_n >= min_confidence)
+
+
+def join(verdicts: Sequence[Verdicts]) -> Verdicts:
+    """Those of several calibrations as one, in their order."""
+    return Verdicts(*(np.concatenate([getattr(part, name) for part in verdicts])
+                      for name in ('confidence_n', 'covariance_n66', 'accepted_n')))
+
+
+def measure_verdicts(samples: Sequence[Sample], verdicts: Verdicts, bound_m: float,
+                     bound_deg: float) -> dict[str, Any]:
     """Coverage, expected calibration error and acceptance, as JSON values.
 
     `position` and `rotation` hold the coverage of accepted views (see `coverage.Coverage`).
     `reliability` lists mean confidence, share of good answers and count by equally filled
     bins. `accepted` tells by kind of image how many answers were accepted, and how many there are.
     """
-    confidence_n, covariance_n66 = _apply(calibration, samples)
     good_n = np.array([sample.is_within(bound_m, bound_deg) for sample in samples], bool)
-    accepted_n = confidence_n >= min_confidence
-    kinds = np.array([sample.kind for sample in samples])
+    accepted_n, kinds = verdicts.accepted_n, np.array([sample.kind for sample in samples])
     chosen = [i for i in range(len(samples)) if accepted_n[i] and kinds[i] == 'view']
     result: dict[str, Any] = {
         'answers': len(samples), 'good_answers': int(good_n.sum()),
         'good_accepted': _share(accepted_n[good_n]), 'bad_accepted': _share(accepted_n[~good_n]),
         'accepted': {str(kind): [int(accepted_n[kinds == kind].sum()), int((kinds == kind).sum())]
                      for kind in np.unique(kinds)},
-        'expected_calibration_error': expected_calibration_error(confidence_n, good_n),
-        'reliability': reliability(confidence_n, good_n)}
+        'expected_calibration_error': expected_calibration_error(verdicts.confidence_n, good_n),
+        'reliability': reliability(verdicts.confidence_n, good_n)}
     for name, part, errors in (
             ('position', slice(0, 3), [samples[i].translation_error_3 for i in chosen]),
             ('rotation', slice(3, 6), [samples[i].rotation_error_3 for i in chosen])):
         result[name] = measure_coverage(
             np.array(errors, np.float64).reshape(-1, 3),
-            covariance_n66[chosen][:, part, part].reshape(-1, 3, 3)).to_dict()
+            verdicts.covariance_n66[chosen][:, part, part].reshape(-1, 3, 3)).to_dict()
     return result
 
 
@@ -68,16 +99,6 @@ def reliability(confidence_n: Float64Array,
     parts = np.array_split(np.argsort(confidence_n, kind='stable'), min(_BINS, len(confidence_n)))
     return [(float(confidence_n[part].mean()), float(good_n[part].mean()), len(part))
             for part in parts] if len(confidence_n) else []
-
-
-@torch.no_grad()
-def _apply(calibration: Calibration | torch.jit.ScriptModule,
-           samples: Sequence[Sample]) -> tuple[Float64Array, Float64Array]:
-    """Confidence (n) and covariance (n, 6, 6), as the model gives them."""
-    told = [calibration(torch.from_numpy(sample.features), torch.zeros((), dtype=torch.float64),
-                        torch.from_numpy(sample.raw_covariance_66)) for sample in samples]
-    return (np.array([float(confidence) for confidence, _ in told]),
-            np.array([covariance.numpy() for _, covariance in told]).reshape(-1, 6, 6))
 
 
 def _share(which: NDArray[np.bool_]) -> float | None:

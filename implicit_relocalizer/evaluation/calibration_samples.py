@@ -53,7 +53,7 @@ class CalibrationSampler:
                                   (image_13hw.shape[3], image_13hw.shape[2]), self._generator)
                 T_view = T_144.clone()
                 T_view[:, :3, :3] = view.R_world_camera_b33.double()
-                yield from self._ask(view.images_b3hw, view.K_b33, T_view, 'view')
+                yield from self._ask(view.images_b3hw, view.K_b33, T_view, 'virtual')
 
     def spoilt(self, frames: Iterable[Frame]) -> Iterator[Sample]:
         """Every frame blurred, darkened, partly covered, and with noise, by drawn strengths."""

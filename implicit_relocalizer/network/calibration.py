@@ -4,9 +4,10 @@
 
 It is a part of the model, so that whoever runs the file gets numbers that hold. Before a
 calibration was fitted (`evaluation.calibration_fit`) the confidence is a raw score and the
-covariance that of the last alignment.
+covariance that of the last alignment, widened as three places had it.
 """
 
+import math
 from typing import Sequence, Tuple
 
 import torch
@@ -15,24 +16,25 @@ from torch import Tensor, nn
 FEATURES = ('share', 'count', 'deviation', 'residual', 'spread', 'depth', 'outside')
 # Beyond this many standard deviations of what it was fitted on, an answer counts as at the edge.
 MOST_Z = 4.0
-# Of standard deviations: no calibration may call an answer more exact than poses are ever known.
-LEAST_LOG_SCALE, MOST_LOG_SCALE = -4.0, 4.0
+# By what standard deviations are multiplied before a calibration was fitted: on three places the
+# alignment's own covariance, which knows nothing of errors that neighbouring landmarks share, was
+# too small by 1.3 to 2.6.
+UNCALIBRATED_SCALE = 2.0
 
 
 class Calibration(nn.Module):
     """Features of an answer -> probability that it is good, and a covariance that holds.
 
     With z = (features - mean) / scale, the probability is the logistic function of
-    w_0 + w z; standard deviations of position and of rotation are those of the alignment times
-    exp(v_0 + v z), each with its own v. Correlations stay.
+    w_0 + w z; standard deviations of position and of rotation are those of the alignment, each
+    multiplied by its own number. Correlations stay.
     """
 
     is_fitted: Tensor
     mean_f: Tensor
     scale_f: Tensor
     confidence_weights_g: Tensor
-    position_weights_g: Tensor
-    rotation_weights_g: Tensor
+    log_scale_2: Tensor
     position_min_3: Tensor
     position_max_3: Tensor
 
@@ -40,31 +42,28 @@ class Calibration(nn.Module):
         super().__init__()
         count = len(FEATURES)
         self.most_z = MOST_Z
-        self.least_log_scale, self.most_log_scale = LEAST_LOG_SCALE, MOST_LOG_SCALE
         double = torch.float64
         self.register_buffer('is_fitted', torch.zeros((), dtype=torch.bool))
         self.register_buffer('mean_f', torch.zeros(count, dtype=double))
         self.register_buffer('scale_f', torch.ones(count, dtype=double))
-        for name in ('confidence', 'position', 'rotation'):
-            self.register_buffer(f'{name}_weights_g', torch.zeros(count + 1, dtype=double))
+        self.register_buffer('confidence_weights_g', torch.zeros(count + 1, dtype=double))
+        # Of position and of rotation.
+        self.register_buffer('log_scale_2', torch.full((2,), math.log(UNCALIBRATED_SCALE),
+                                                       dtype=double))
         # World frame, metres. Before they are known no place is outside.
         self.register_buffer('position_min_3', torch.full((3,), -1e9, dtype=double))
         self.register_buffer('position_max_3', torch.full((3,), 1e9, dtype=double))
 
     def forward(self, features_f: Tensor, raw_confidence: Tensor,
                 raw_covariance_66: Tensor) -> Tuple[Tensor, Tensor]:
-        """Confidence and covariance; the raw ones as long as nothing was fitted."""
+        """Confidence and covariance; the confidence is the raw one until it is fitted."""
         z_f = ((features_f - self.mean_f) / self.scale_f).clamp(-self.most_z, self.most_z)
         one_z_g = torch.cat([torch.ones_like(z_f[:1]), z_f])
         probability = torch.sigmoid((self.confidence_weights_g * one_z_g).sum())
         confidence = torch.where(self.is_fitted, probability.to(raw_confidence.dtype),
                                  raw_confidence)
-        log_scale_2 = torch.stack([(self.position_weights_g * one_z_g).sum(),
-                                   (self.rotation_weights_g * one_z_g).sum()])
-        scale_6 = torch.exp(log_scale_2.clamp(
-            self.least_log_scale, self.most_log_scale)).repeat_interleave(3)
-        scaled_66 = raw_covariance_66 * scale_6.unsqueeze(0) * scale_6.unsqueeze(1)
-        return confidence, torch.where(self.is_fitted, scaled_66, raw_covariance_66)
+        scale_6 = torch.exp(self.log_scale_2).repeat_interleave(3)
+        return confidence, raw_covariance_66 * scale_6.unsqueeze(0) * scale_6.unsqueeze(1)
 
     @torch.jit.export
     def outside_m(self, position_3: Tensor) -> Tensor:
@@ -83,6 +82,7 @@ def start_anew(calibration: nn.Module, position_min_m: Sequence[float],
     """
     buffers = dict(calibration.named_buffers())
     buffers['is_fitted'].fill_(False)
+    buffers['log_scale_2'].fill_(math.log(UNCALIBRATED_SCALE))
     for name, position_m in (('position_min_3', position_min_m),
                              ('position_max_3', position_max_m)):
         buffers[name].copy_(torch.tensor(position_m, dtype=torch.float64))

@@ -15,6 +15,7 @@ from implicit_relocalizer.geometry.hypotheses import (
     score_hypotheses,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.geometry.pose_covariance import pose_covariance
 from implicit_relocalizer.geometry.refinement import refine_pose
 from implicit_relocalizer.network.calibration import Calibration, answer_features
 from implicit_relocalizer.network.encoders import Encoder
@@ -83,11 +84,10 @@ class Localizer(nn.Module):
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
         if self.alignment == 'kabsch':
-            R, t, information, errors_px = self.align_by_kabsch(
+            R, t, errors_px = self.align_by_kabsch(
                 points_world, points_camera, weights, pixels, K_b33)
         else:
-            R, t, information, errors_px = self.align(
-                points_world, points_camera, weights, pixels, K_b33)
+            R, t, errors_px = self.align(points_world, points_camera, weights, pixels, K_b33)
         inlier_px = 5.0 * self.pixel_scale
         inliers = (errors_px < inlier_px).to(weights.dtype)
         share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
@@ -97,7 +97,8 @@ class Localizer(nn.Module):
                                     (pixels[0, :, 1] + 0.5) * scale_y - 0.5], dim=1)
         origin = self.origin_world_3
         t_world = t.double() + origin
-        raw_covariance = self.covariance(information, errors_px, weights)
+        raw_covariance = pose_covariance(R, t, points_world[0], pixels[0], K_b33[0], weights[0],
+                                         3.0 * self.pixel_scale)
         features = answer_features(
             R, t, points_world[0], points_camera[0], weights[0], pixels[0], errors_px, inlier_px,
             float(self.input_width), raw_covariance[:3, :3], self.calibration.outside_m(t_world))
@@ -139,8 +140,8 @@ class Localizer(nn.Module):
         return points_world, rays * depth.unsqueeze(-1), error_weights(log_error), pixels_bn2
 
     def align(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Best refined hypothesis of one image: R, t, information (6, 6), errors_px (N)."""
+              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Best refined hypothesis of one image: R, t, errors_px (N)."""
         threshold_px = 10.0 * self.pixel_scale
         indices = sample_indices(weights_1n, self.uniforms_h4)
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
@@ -149,41 +150,24 @@ class Localizer(nn.Module):
         scores = scores - 2.0 * degenerate.to(scores.dtype)
         chosen = scores[0].topk(self.refined_count)[1]
         count = self.refined_count
-        R_k, t_k, information, errors_k = refine_pose(
+        R_k, t_k, _, errors_k = refine_pose(
             R[0, chosen], t[0, chosen], points_world_1n3.expand(count, -1, -1),
             pixels_1n2.expand(count, -1, -1), K_133.expand(count, -1, -1),
             weights_1n.expand(count, -1), self.iterations, 3.0 * self.pixel_scale,
             12.0 * self.pixel_scale)
         final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 0.5 * threshold_px)
         best = int(final[0].argmax())
-        return R_k[best], t_k[best], information[best], errors_k[best]
+        return R_k[best], t_k[best], errors_k[best]
 
     def align_by_kabsch(self, points_world_1n3: Tensor, points_camera_1n3: Tensor,
                         weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
-                        ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weighted Kabsch on all points of one image: R, t, information (6, 6), errors_px (N)."""
+                        ) -> Tuple[Tensor, Tensor, Tensor]:
+        """Weighted Kabsch on all points of one image: R, t, errors_px (N)."""
         R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
-        R, t, information, errors_px = refine_pose(
+        R, t, _, errors_px = refine_pose(
             R, t, points_world_1n3, pixels_1n2, K_133, weights_1n, 0,
             3.0 * self.pixel_scale)
-        return R[0], t[0], information[0], errors_px[0]
-
-    def covariance(self, information_66: Tensor, errors_px_n: Tensor,
-                   weights_1n: Tensor) -> Tensor:
-        """Residual variance times the inverse information, and never below a floor."""
-        delta_px = 3.0 * self.pixel_scale
-        robust = weights_1n[0] * (delta_px * delta_px / (
-            delta_px * delta_px + errors_px_n * errors_px_n)) ** 2
-        variance_px2 = (robust * errors_px_n * errors_px_n).sum() / robust.sum().clamp(min=1e-9)
-        # a floor of 5 mm and 0.1 degrees: neighbouring cells do not err independently
-        floor = torch.tensor([25e-6, 25e-6, 25e-6, 3e-6, 3e-6, 3e-6], dtype=torch.float64,
-                             device=information_66.device)
-        information = information_66.double() / variance_px2.double().clamp(min=1e-4)
-        # what the image says nothing about is known to 100 m and 3 rad
-        prior = torch.tensor([1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1], dtype=torch.float64,
-                             device=information_66.device)
-        covariance = torch.linalg.inv_ex(information + torch.diag(prior))[0]
-        return 0.5 * (covariance + covariance.transpose(0, 1)) + torch.diag(floor)
+        return R[0], t[0], errors_px[0]
 
 
 def error_weights(log_error_bn: Tensor) -> Tensor:
