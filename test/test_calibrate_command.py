@@ -45,7 +45,7 @@ class SkyModel(nn.Module):
         contrast = rows[:half].mean() - rows[half:].mean()
         drawn = torch.sin(1e6 * torch.stack([rows[0], rows[3], rows[half]]))
         error = 0.03 * drawn + 3.0 * (contrast < 0.3).double()
-        features = torch.zeros(7, dtype=torch.float64)
+        features = torch.zeros(8, dtype=torch.float64)
         features[0] = 10.0 * contrast
         eye = torch.eye(3, dtype=torch.float64)
         raw = torch.diag(torch.tensor([1e-4, 1e-4, 1e-4, 1e-3, 1e-3, 1e-3], dtype=torch.float64))

@@ -15,6 +15,7 @@ from implicit_relocalizer.geometry.hypotheses import (
     sample_indices,
     score_hypotheses,
     select_hypothesis,
+    share_in_agreement,
 )
 from implicit_relocalizer.geometry.rigid import geodesic_angle, so3_exp, transform_points
 
@@ -219,3 +220,18 @@ def test_scripted_functions_agree(device):
         scripted = torch.jit.script(function)
         for _ in range(3):  # the profiling executor optimises from the third call on
             torch.testing.assert_close(scripted(*arguments), function(*arguments))
+
+
+def test_agreement_is_the_share_of_the_score_near_the_pose():
+    R_33, t_3, depth_m = torch.eye(3), torch.zeros(3), torch.tensor(5.0)
+    turns = torch.tensor([[0.0, 0.0, 0.0], [0.15, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.0],
+                          [0.0, 0.0, 0.0]])
+    R_h33 = so3_exp(turns)
+    t_h3 = torch.tensor([[0.9, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 1.1, 0.0],
+                         [0.0, 0.0, 0.0]])
+    scores_h = torch.tensor([0.4, 0.3, 0.2, 0.1, -1.5])  # the last one is degenerate
+    assert share_in_agreement(R_h33, t_h3, scores_h, R_33, t_3, depth_m) == pytest.approx(0.7)
+    # Twice as far away the same shift is half of what it was in the image.
+    assert share_in_agreement(R_h33, t_h3, scores_h, R_33, t_3, 2 * depth_m) == pytest.approx(0.8)
+    nothing = share_in_agreement(R_h33, t_h3, -torch.ones(5), R_33, t_3, depth_m)
+    assert nothing == 0.0

@@ -80,9 +80,10 @@ def test_align_agrees_with_forward():
     localizer = truthful_localizer(outlier_share=0.5)
     points_world, points_camera, weights, pixels = localizer.predict(
         localizer.prepare(IMAGE, K_33)[0], K_33[None])
-    R, t, errors_px = localizer.align(points_world, points_camera, weights, pixels, K_33[None])
+    R, t, errors_px, agreement = localizer.align(points_world, points_camera, weights, pixels,
+                                                 K_33[None])
     assert_is_truth({'R_world_camera': R.double(), 't_world_camera': t.double()})
-    assert errors_px.shape == (300,)
+    assert errors_px.shape == (300,) and agreement > 0.5
     assert (errors_px < 0.01).sum() >= 150
 
 
@@ -102,7 +103,7 @@ def test_all_documented_outputs_come_with_their_shapes_scripted_and_eager():
     shapes = {'R_world_camera': (3, 3), 't_world_camera': (3,), 'covariance': (6, 6),
               'confidence': (), 'inlier_fraction': (), 'points_world': (300, 3),
               'points_camera': (300, 3), 'weights': (300,), 'pixels': (300, 2),
-              'reprojection_error_px': (300,), 'raw_covariance': (6, 6), 'features': (7,)}
+              'reprojection_error_px': (300,), 'raw_covariance': (6, 6), 'features': (8,)}
     assert {name: tuple(value.shape) for name, value in scripted.items()} == shapes
     for name in ALL_OUTPUTS:
         torch.testing.assert_close(scripted[name], eager[name], rtol=1e-3, atol=1e-4, msg=name)

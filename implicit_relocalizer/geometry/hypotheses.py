@@ -5,6 +5,7 @@
 The random numbers come in as an argument, so that the same image gives the same pose.
 """
 
+import math
 from typing import Tuple
 
 import torch
@@ -123,6 +124,32 @@ def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,
     best_b = (scores_bh - 2 * degenerate_bh.to(scores_bh.dtype)).argmax(1)
     batch_b = torch.arange(best_b.shape[0], device=best_b.device)
     return R_bh33[batch_b, best_b], t_bh3[batch_b, best_b], scores_bh[batch_b, best_b]
+
+
+def share_in_agreement(R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, R_33: Tensor, t_3: Tensor,
+                       depth_m: Tensor) -> Tensor:
+    """How much of all hypotheses' score belongs to those that tell of the same pose.
+
+    The same is a camera within a fifth of the scene's depth and a fifth of a radian: images move
+    alike by either. A place that looks like another splits the score; one that is unknown leaves
+    little for any pose.
+
+    Args:
+        R_h33, t_h3: Hypotheses, t in metres.
+        scores_h: Of `score_hypotheses`; negative ones count as none.
+        R_33, t_3: The pose.
+        depth_m: How far the points are, typically.
+
+    Returns:
+        From 0 to 1, a scalar; 0 where no hypothesis has any score.
+    """
+    scores_h = scores_h.clamp(min=0.0)
+    apart_h = torch.linalg.vector_norm(t_h3 - t_3, dim=1)
+    # |R - R'|_F = 2 sqrt(2) sin(angle / 2)
+    turned_h = torch.linalg.vector_norm((R_h33 - R_33).flatten(1), dim=1)
+    is_near_h = (apart_h < 0.2 * depth_m) & (turned_h < 2.0 * math.sqrt(2.0) * math.sin(0.1))
+    near = (scores_h * is_near_h.to(scores_h.dtype)).sum()
+    return near / scores_h.sum().clamp(min=1e-9)
 
 
 def best_hypothesis(points_camera_bn3: Tensor, points_world_bn3: Tensor, pixels_bn2: Tensor,

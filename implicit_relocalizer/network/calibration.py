@@ -13,7 +13,7 @@ from typing import Sequence, Tuple
 import torch
 from torch import Tensor, nn
 
-FEATURES = ('share', 'count', 'deviation', 'residual', 'spread', 'depth', 'outside')
+FEATURES = ('share', 'count', 'deviation', 'residual', 'spread', 'depth', 'agreement', 'outside')
 # Beyond this many standard deviations of what it was fitted on, an answer counts as at the edge.
 MOST_Z = 4.0
 # By what standard deviations are multiplied before a calibration was fitted: on three places the
@@ -91,7 +91,8 @@ def start_anew(calibration: nn.Module, position_min_m: Sequence[float],
 def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_world_n3: Tensor,
                     points_camera_n3: Tensor, weights_n: Tensor, pixels_n2: Tensor,
                     errors_px_n: Tensor, inlier_px: float, input_width: float,
-                    position_covariance_33: Tensor, outside_m: Tensor) -> Tensor:
+                    position_covariance_33: Tensor, agreement: Tensor,
+                    outside_m: Tensor) -> Tensor:
     """The features of one answer, float64, in the order of FEATURES.
 
     share: log odds of the weight of points that agree with the pose;
@@ -100,6 +101,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     residual: log of their weighted root mean square error, in units of the inlier limit;
     spread: log of the smaller standard deviation of their pixels, as a share of the width;
     depth: log of the median difference of the two clouds over depth, once aligned;
+    agreement: log odds of the other hypotheses' score that tells of the same pose;
     outside: log(1 + metres) outside of where cameras have been.
 
     Args:
@@ -111,6 +113,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         inlier_px: Points with a smaller error agree.
         input_width: Of the network's input.
         position_covariance_33: By the alignment, m^2.
+        agreement: Of the hypotheses, see `share_in_agreement`.
         outside_m: From where cameras have been.
     """
     agreeing_n = (weights_n * (errors_px_n < inlier_px).to(weights_n.dtype)).double()
@@ -133,6 +136,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).double().clamp(min=1e-6)
     disagreement = weighted_median(apart_n / depth_n, agreeing_n)
     variance = torch.diagonal(position_covariance_33).double().mean()
+    agreed_share = agreement.double().clamp(1e-3, 1.0 - 1e-3)
     return torch.nan_to_num(torch.stack([
         torch.log(share / (1.0 - share)),
         torch.log(count + 1.0),
@@ -140,6 +144,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         0.5 * torch.log(residual.clamp(1e-6, 1e6)),
         0.5 * torch.log(spread.clamp(1e-8, 1.0)),
         torch.log(disagreement.clamp(1e-4, 1e4)),
+        torch.log(agreed_share / (1.0 - agreed_share)),
         torch.log1p(outside_m.double().clamp(max=1e6)),
     ]), 0.0, 20.0, -20.0)
 

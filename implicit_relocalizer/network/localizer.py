@@ -13,11 +13,16 @@ from implicit_relocalizer.geometry.hypotheses import (
     reprojection_errors,
     sample_indices,
     score_hypotheses,
+    share_in_agreement,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.pose_covariance import pose_covariance
 from implicit_relocalizer.geometry.refinement import refine_pose
-from implicit_relocalizer.network.calibration import Calibration, answer_features
+from implicit_relocalizer.network.calibration import (
+    Calibration,
+    answer_features,
+    weighted_median,
+)
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.heads import CloudHead
 
@@ -84,10 +89,11 @@ class Localizer(nn.Module):
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
         if self.alignment == 'kabsch':
-            R, t, errors_px = self.align_by_kabsch(
+            R, t, errors_px, agreement = self.align_by_kabsch(
                 points_world, points_camera, weights, pixels, K_b33)
         else:
-            R, t, errors_px = self.align(points_world, points_camera, weights, pixels, K_b33)
+            R, t, errors_px, agreement = self.align(
+                points_world, points_camera, weights, pixels, K_b33)
         inlier_px = 5.0 * self.pixel_scale
         inliers = (errors_px < inlier_px).to(weights.dtype)
         share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
@@ -101,7 +107,8 @@ class Localizer(nn.Module):
                                          3.0 * self.pixel_scale)
         features = answer_features(
             R, t, points_world[0], points_camera[0], weights[0], pixels[0], errors_px, inlier_px,
-            float(self.input_width), raw_covariance[:3, :3], self.calibration.outside_m(t_world))
+            float(self.input_width), raw_covariance[:3, :3], agreement,
+            self.calibration.outside_m(t_world))
         confidence, covariance = self.calibration(features, share, raw_covariance)
         return {
             'R_world_camera': R.double(),
@@ -140,8 +147,8 @@ class Localizer(nn.Module):
         return points_world, rays * depth.unsqueeze(-1), error_weights(log_error), pixels_bn2
 
     def align(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Best refined hypothesis of one image: R, t, errors_px (N)."""
+              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Best refined hypothesis of one image: R, t, errors_px (N), agreement of the others."""
         threshold_px = 10.0 * self.pixel_scale
         indices = sample_indices(weights_1n, self.uniforms_h4)
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
@@ -157,17 +164,19 @@ class Localizer(nn.Module):
             12.0 * self.pixel_scale)
         final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 0.5 * threshold_px)
         best = int(final[0].argmax())
-        return R_k[best], t_k[best], errors_k[best]
+        depth_m = weighted_median(points_camera_1n3[0, :, 2], weights_1n[0])
+        agreement = share_in_agreement(R[0], t[0], scores[0], R_k[best], t_k[best], depth_m)
+        return R_k[best], t_k[best], errors_k[best], agreement
 
     def align_by_kabsch(self, points_world_1n3: Tensor, points_camera_1n3: Tensor,
                         weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
-                        ) -> Tuple[Tensor, Tensor, Tensor]:
-        """Weighted Kabsch on all points of one image: R, t, errors_px (N)."""
+                        ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Weighted Kabsch on all points of one image: R, t, errors_px (N), agreement: 1."""
         R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
         R, t, _, errors_px = refine_pose(
             R, t, points_world_1n3, pixels_1n2, K_133, weights_1n, 0,
             3.0 * self.pixel_scale)
-        return R[0], t[0], errors_px[0]
+        return R[0], t[0], errors_px[0], torch.ones_like(errors_px[0, 0])
 
 
 def error_weights(log_error_bn: Tensor) -> Tensor:
