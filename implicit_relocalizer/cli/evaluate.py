@@ -55,6 +55,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--tum', type=Path, metavar='PREFIX',
                         help='write PREFIX_estimate.txt and PREFIX_reference.txt, which evo '
                              'reads: of the recording, or of the held-out frames')
+    parser.add_argument('--html', type=Path, metavar='FILE',
+                        help='write a page with plots, the worst images and the learned place; it '
+                             'opens from disk')
     evaluate_bag.add_run_arguments(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -84,7 +87,8 @@ def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None
     """End with a usage error where an option was given that would have no effect."""
     for name in names:
         if getattr(options, name) != options.parser.get_default(name):
-            options.parser.error(f'--{name.replace("_", "-")} {why}')
+            flag = 'model' if name == 'run_model' else name.replace('_', '-')
+            options.parser.error(f'--{flag} {why}')
 
 
 def _evaluate_model(options: argparse.Namespace) -> int:
@@ -127,6 +131,11 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     texts = {options.json: json_text(result)} if options.json else {}
     if options.tum:
         texts.update(_trajectories(options.tum, evaluation.located['test']))
+    if options.html:
+        from implicit_relocalizer.evaluation.report.page import render_page
+        from implicit_relocalizer.evaluation.report.scene_contents import scene_contents
+        texts[options.html] = render_page(scene_contents(
+            result, evaluation.located, module, device, metadata.calibration))
     write_texts(texts)
     print(describe_result(result))
     for file in texts:

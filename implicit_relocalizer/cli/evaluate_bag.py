@@ -20,9 +20,12 @@ logger = logging.getLogger(__name__)
 UNUSABLE_STATUS = 2
 
 RUN_OPTIONS = ('estimate_topic', 'reference_topic', 'reference_parent', 'reference_child',
-               'reference_frame', 'same_world', 'wrong_beyond')
+               'reference_frame', 'same_world', 'wrong_beyond', 'run_model')
 # Of the options for bags, those that say how to read a run.
-SHARED_OPTIONS = ('image_topic', 'camera_frame', 'T_body_camera', 'pose_is_camera', 'max_gap_s')
+_RUN_BAG_OPTIONS = ('image_topic', 'camera_frame', 'T_body_camera', 'pose_is_camera', 'max_gap_s')
+# Of these, those that say how --model sees the images.
+_CAMERA_OPTIONS = ('camera_info_topic', 'camera_info_file', 'rectified')
+SHARED_OPTIONS = (*_RUN_BAG_OPTIONS, *_CAMERA_OPTIONS)
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,6 +50,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='the frame of the reference is that of the estimates under another name')
     add('--wrong-beyond', type=float, nargs=2, metavar=('M', 'DEG'),
         help='an estimate farther off is a false accept (0.5 10)')
+    add('--model', type=Path, metavar='MODEL', dest='run_model',
+        help='the model that ran: --html then shows its points and the learned place')
 
 
 def names_recording(path: Path) -> bool:
@@ -87,6 +92,13 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     if not (wrong_beyond.translation_m > 0.0 and wrong_beyond.rotation_deg > 0.0):
         raise ValueError(f'--wrong-beyond {wrong_beyond.translation_m:g} '
                          f'{wrong_beyond.rotation_deg:g}: expected metres and degrees above 0')
+    camera = {name: getattr(options, name) for name in _CAMERA_OPTIONS
+              if getattr(options, name) is not None}
+    if options.run_model and not options.html:
+        raise ValueError('--model is for the page of --html FILE; give both')
+    if camera and not options.run_model:
+        raise ValueError('--camera-info-topic, --camera-info-file and --rectified say how '
+                         '--model MODEL sees the images; give it too')
     comparison = compare_run(read_recorded_run(path, _run_options(options)))
     result = measure_run(comparison, wrong_beyond, options.per_frame)
     texts: dict[Path, str] = {}
@@ -95,6 +107,11 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     if options.tum:
         texts.update(name_trajectories(options.tum, *trajectory_texts(
             comparison.run, comparison.answers, comparison.reference_of)))
+    if options.html:
+        from implicit_relocalizer.evaluation.report.page import render_page
+        from implicit_relocalizer.evaluation.report.run_contents import run_contents
+        texts[options.html] = render_page(run_contents(
+            comparison, result, wrong_beyond, options.run_model, camera))
     write_texts(texts)
     print(describe_run(result))
     for file in texts:
@@ -103,7 +120,7 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
 
 def _run_options(options: argparse.Namespace) -> RunOptions:
     given = bag_options(options)
-    shared = {name: given[name] for name in SHARED_OPTIONS if given[name] is not None}
+    shared = {name: given[name] for name in _RUN_BAG_OPTIONS if given[name] is not None}
     return RunOptions(
         options.estimate_topic, options.reference_topic, options.reference_parent,
         options.reference_child, options.same_world,

@@ -1,0 +1,126 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""Images, diagnostics and, with a model, clouds of a recorded run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from implicit_relocalizer.data.common_camera import common_pinhole
+from implicit_relocalizer.data.frames import Frame, SceneError
+from implicit_relocalizer.data.images import read_frame_image
+from implicit_relocalizer.data.readers.bag_camera import CameraTrack, read_cameras
+from implicit_relocalizer.data.readers.bag_images import ImageMessageError, encode_image
+from implicit_relocalizer.data.readers.bag_options import BagOptions
+from implicit_relocalizer.data.readers.bag_storage import Bag, open_bag
+from implicit_relocalizer.data.readers.bag_tf import stamp_to_ns
+from implicit_relocalizer.data.readers.bag_topics import choose_image_topic
+from implicit_relocalizer.data.readers.run_states import NodeReport, read_reports
+from implicit_relocalizer.data.recorded_run import RecordedRun
+from implicit_relocalizer.evaluation.report.contents import FramePicture, MapCloud
+from implicit_relocalizer.evaluation.report.viewing import (
+    MAX_MAP_FRAMES,
+    learned_cloud,
+    make_picture,
+    picture_with_points,
+)
+from implicit_relocalizer.localization.camera_check import check_aspect
+from implicit_relocalizer.localization.rejection import NoPoseError
+from implicit_relocalizer.network.model_file import load_model
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedMedia:
+    """What is read of a recording for its report; pictures by index of the image."""
+
+    pictures: Mapping[int, FramePicture] = field(default_factory=dict)
+    reports: Sequence[NodeReport] = ()
+    cloud: MapCloud | None = None
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_media(run: RecordedRun, pictured: Sequence[int], model: Path | None,
+               camera_options: Mapping[str, Any]) -> RecordedMedia:
+    """Read the images at some indices, the diagnostics, and what a model sees in the images.
+
+    Args:
+        run: The recording.
+        pictured: Indices of its images.
+        model: The model that ran; None shows no points.
+        camera_options: Of `BagOptions`: `camera_info_topic`, `camera_info_file`, `rectified`.
+
+    Raises:
+        SceneError: a calibration is asked for and cannot be used.
+        ModelFileError: the model cannot be used.
+    """
+    notes = {}
+    chosen = set(pictured)
+    if model is None:
+        notes['cloud'] = ('Without the model (--model FILE) its points are unknown: no clouds and '
+                          'no map, only where the camera was.')
+    else:
+        chosen.update(np.unique(np.linspace(0, len(run.images) - 1, min(
+            MAX_MAP_FRAMES, len(run.images))).astype(int)).tolist())
+    with open_bag(run.path) as bag:
+        reports = read_reports(bag, run.estimate_topic.rpartition('/')[0])
+        cameras = None if model is None else read_cameras(
+            bag, choose_image_topic(bag, run.image_topic), BagOptions(
+                **{name: value for name, value in camera_options.items() if value is not None}))
+        frames, problems = _read_frames(bag, run, chosen, cameras)
+    if problems:
+        notes['pictures'] = f'{len(problems)} images cannot be shown: {problems[0]}'
+    if model is None:
+        pictures = {i: make_picture(read_frame_image(frames[i]).numpy())
+                    for i in pictured if i in frames}
+        return RecordedMedia(pictures, reports, None, notes)
+    module, metadata = load_model(model, 'cpu')
+    if frames:
+        _check_camera(model, run, next(iter(frames.values())), metadata.image_size)
+    cloud = learned_cloud(module, frames.values())
+    if cloud is None:
+        notes['cloud'] = 'The model gives no points, so there is no learned place to show.'
+    return RecordedMedia({i: picture_with_points(module, frames[i])
+                          for i in pictured if i in frames}, reports, cloud, notes)
+
+
+def _read_frames(bag: Bag, run: RecordedRun, chosen: set[int],
+                 cameras: CameraTrack | None) -> tuple[dict[int, Frame], list[str]]:
+    """Frames of some images by index, and why others cannot be read."""
+    index_of = {image.stamp_ns: i for i, image in enumerate(run.images) if i in chosen}
+    frames: dict[int, Frame] = {}
+    problems = []
+    for message in (message for _, message in bag.messages(
+            [choose_image_topic(bag, run.image_topic)]) if message is not None):
+        stamp_ns = stamp_to_ns(message.header.stamp)
+        index = index_of.get(stamp_ns)
+        if index is None or index in frames:
+            continue
+        try:
+            encoded = encode_image(message)
+        except ImageMessageError as error:
+            problems.append(str(error))
+            continue
+        name = f'{bag.path}, image at {stamp_ns / 1e9:.3f} s'
+        frame = Frame(name, Path(name), np.eye(3), np.eye(4), 'test', image_bytes=encoded.data)
+        if cameras is not None:
+            pinhole = common_pinhole([cameras.at(stamp_ns)])[1][0]
+            if isinstance(pinhole, SceneError):
+                problems.append(str(pinhole))
+                continue
+            frame = Frame(name, Path(name), pinhole.K_33, np.eye(4), 'test',
+                          image_bytes=encoded.data, lens=pinhole.lens)
+        frames[index] = frame
+    return frames, problems
+
+
+def _check_camera(model: Path, run: RecordedRun, frame: Frame, size: tuple[int, int]) -> None:
+    image_hw3 = read_frame_image(frame)
+    try:
+        check_aspect((image_hw3.shape[1], image_hw3.shape[0]), size)
+    except NoPoseError as error:
+        raise SceneError(f'{run.path}: {error}; is {model} the model of this run?') from None
