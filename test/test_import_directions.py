@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parents[1] / PACKAGE
 # A folder may import from those of smaller rank and from itself. Modules at the top (cli, demo)
 # may import everything; `resources` imports nothing and may be imported by all.
 RANK = {'geometry': 0, 'data': 1, 'network': 1, 'training': 2, 'evaluation': 2,
-        'localization': 2, 'ros': 3}
+        'localization': 2, 'ros': 3, 'replay': 3}
 FREE = {'resources'}
 ROS_MODULES = {'rclpy', 'cv_bridge', 'tf_transformations', 'launch', 'launch_ros',
                'ament_index_python', 'rcl_interfaces', 'rosgraph_msgs', 'builtin_interfaces',

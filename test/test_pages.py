@@ -144,10 +144,11 @@ def test_the_keys_of_the_diagnostics_are_those_of_the_page():
     pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
     from builtin_interfaces.msg import Time
 
+    from implicit_relocalizer.localization.diagnostics import describe_status
     from implicit_relocalizer.localization.statistics import RunStatistics
     from implicit_relocalizer.ros.diagnostics import diagnostic_msg
-    message = diagnostic_msg(Time(), '/relocalizer', '', 'continuous', Belief(), RunStatistics(),
-                             0.0)
+    message = diagnostic_msg(Time(), describe_status(
+        '/relocalizer', '', 'continuous', Belief(), RunStatistics(), 0.0))
     assert [pair.key for pair in message.status[0].values] == list(
         by_name(section(NODE_PAGE, '## Diagnostics')))
 

@@ -20,14 +20,15 @@ from implicit_relocalizer.cli import (
     finetune_experiment,
     info,
     inspect_scene,
+    replay,
     sift_map,
     synthesize,
     tables,
     train,
 )
 
-COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, sift_map, info, synthesize,
-            encoders, experiment, finetune_experiment, tables, doctor)
+COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, replay, sift_map, info,
+            synthesize, encoders, experiment, finetune_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,7 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from implicit_relocalizer.localization.agreement import Fix, Transform
-from implicit_relocalizer.localization.frames import Frames, map_from_odometry
+from implicit_relocalizer.localization.frames import (
+    Frames,
+    NoTransformError,
+    map_from_odometry,
+)
 from implicit_relocalizer.localization.parameters import Parameters
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
@@ -106,3 +110,10 @@ class MapTransform:
                 f"'{child}' is placed by '{parent}' already, and a frame has one parent: "
                 f'{self._settings.tf_mode} is not broadcast; set tf_mode to map_to_odom, or to '
                 f'none')
+
+
+def no_mount(error: NoTransformError) -> NoPoseError:
+    """What to say where the camera's place on the robot is not known; it refuses no image."""
+    return NoPoseError(
+        Reason.NO_CAMERA_TF, f'{error}; publish where the camera is mounted (the URDF by '
+                             f'robot_state_publisher, or a static_transform_publisher)')

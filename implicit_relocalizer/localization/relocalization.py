@@ -12,8 +12,10 @@ from implicit_relocalizer.localization.belief import Belief, Decision, Transitio
 from implicit_relocalizer.localization.image_answer import ImageAnswer
 from implicit_relocalizer.localization.parameters import Parameters
 from implicit_relocalizer.localization.rejection import NoPoseError
-from implicit_relocalizer.localization.stamps import find_stamp_refusal
+from implicit_relocalizer.localization.stamps import JUMP_BACK_NS, find_stamp_refusal
 from implicit_relocalizer.localization.statistics import RunStatistics
+
+TICK_S = 0.05  # between two calls of `pass_time`
 
 
 class Effects(Protocol):
@@ -123,7 +125,7 @@ class Relocalization:
     def _watch_stamps(self, topic: str, stamp_ns: int, now_s: float) -> None:
         """Notice that stamps went back, by those of each topic on its own."""
         newest_ns = self._newest_ns.setdefault(topic, stamp_ns)
-        if stamp_ns >= newest_ns - supervision.JUMP_BACK_NS:
+        if stamp_ns >= newest_ns - JUMP_BACK_NS:
             self._newest_ns[topic] = max(newest_ns, stamp_ns)
             return
         self._newest_ns = {topic: stamp_ns}

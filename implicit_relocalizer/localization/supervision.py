@@ -23,9 +23,6 @@ from implicit_relocalizer.localization.belief import (
 )
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
-# Stamps jitter and come in no strict order, but not by this much: the recording or the simulation
-# began again.
-JUMP_BACK_NS = 500_000_000
 # So many images in a row without a fix before the robot counts as lost: one may be blurred.
 _LOST_AFTER_IMAGES = 3
 # Images may come slowly: only after so many of their intervals has the camera fallen silent.

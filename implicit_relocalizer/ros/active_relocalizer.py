@@ -24,9 +24,10 @@ from implicit_relocalizer.localization.belief import (
 )
 from implicit_relocalizer.localization.frames import NoTransformError
 from implicit_relocalizer.localization.image_answer import ImageAnswer, ImageAnswerer
+from implicit_relocalizer.localization.map_transform import no_mount
 from implicit_relocalizer.localization.model_runner import ModelRunner
 from implicit_relocalizer.localization.parameters import Parameters
-from implicit_relocalizer.localization.rejection import NoPoseError, Reason
+from implicit_relocalizer.localization.rejection import NoPoseError
 from implicit_relocalizer.localization.relocalization import Relocalization
 from implicit_relocalizer.localization.stamps import stamp_to_ns
 from implicit_relocalizer.localization.statistics import RunStatistics, Throttle
@@ -149,7 +150,7 @@ class ActiveRelocalizer:
         try:
             self._map_transform.place(fix, answer.camera_frame, self._frames)
         except NoTransformError as error:
-            self.complain(_no_mount(error))
+            self.complain(no_mount(error))
         except NoPoseError as error:
             self.complain(error)
         if announces and settings.announce_initialpose:
@@ -224,10 +225,4 @@ class ActiveRelocalizer:
 
     def _complain_of_mount(self, error: NoTransformError) -> None:
         if self._initial_pose.has_listeners:
-            self.complain(_no_mount(error))
-
-
-def _no_mount(error: NoTransformError) -> NoPoseError:
-    return NoPoseError(
-        Reason.NO_CAMERA_TF, f'{error}; publish where the camera is mounted (the URDF by '
-                             f'robot_state_publisher, or a static_transform_publisher)')
+            self.complain(no_mount(error))

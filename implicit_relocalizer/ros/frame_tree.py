@@ -17,7 +17,7 @@ from tf_transformations import quaternion_matrix
 
 from implicit_relocalizer.localization.agreement import Transform
 from implicit_relocalizer.localization.frames import NoTransformError
-from implicit_relocalizer.localization.supervision import JUMP_BACK_NS
+from implicit_relocalizer.localization.stamps import TransformStamps
 
 _LATEST = Time()
 _MOST_AT_ONCE = 1000
@@ -37,7 +37,7 @@ class _Listener(TransformListener):
     """
 
     def __init__(self, buffer: Buffer, node: Node) -> None:
-        self._newest_ns: dict[str, int] = {}
+        self._stamps = TransformStamps()
         self.news = threading.Condition()
         super().__init__(buffer, node)
 
@@ -64,14 +64,8 @@ class _Listener(TransformListener):
             self.news.notify_all()
 
     def _take(self, data: TFMessage) -> None:
-        stamps_ns = {moved.child_frame_id: moved.header.stamp.sec * 10**9
-                     + moved.header.stamp.nanosec for moved in data.transforms}
-        if any(stamp_ns < self._newest_ns.get(child, stamp_ns) - JUMP_BACK_NS
-               for child, stamp_ns in stamps_ns.items()):
+        if self._stamps.go_back(data.transforms):
             self.buffer.clear()
-            self._newest_ns.clear()
-        for child, stamp_ns in stamps_ns.items():
-            self._newest_ns[child] = max(stamp_ns, self._newest_ns.get(child, stamp_ns))
         super().callback(data)
 
 

@@ -17,6 +17,7 @@ from rclpy.task import Future
 from std_srvs.srv import Empty, Trigger
 
 from implicit_relocalizer.localization.belief import Belief, Cause, RequestAnswer
+from implicit_relocalizer.localization.diagnostics import DIAGNOSTICS_PERIOD_S, describe_status
 from implicit_relocalizer.localization.model_runner import (
     ModelRunner,
     choose_device,
@@ -25,6 +26,7 @@ from implicit_relocalizer.localization.model_runner import (
     release_memory,
 )
 from implicit_relocalizer.localization.parameters import ParameterError, Parameters
+from implicit_relocalizer.localization.relocalization import TICK_S
 from implicit_relocalizer.localization.statistics import RunStatistics
 from implicit_relocalizer.network.model_file import ModelFileError
 from implicit_relocalizer.ros.active_relocalizer import ActiveRelocalizer
@@ -35,8 +37,6 @@ from implicit_relocalizer.ros.parameters import (
     read_parameters,
 )
 
-_TICK_S = 0.05
-_DIAGNOSTICS_PERIOD_S = 1.0
 _SUMMARY_PERIOD_S = 60.0
 
 
@@ -73,7 +73,7 @@ class RelocalizerNode(LifecycleNode):
                             callback_group=ReentrantCallbackGroup())
         self.create_service(Empty, 'reinitialize_global_localization', self._on_reinitialize)
         # A steady clock: while simulated time stands still, requests still have to be answered.
-        self.create_timer(_TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.create_timer(TICK_S, self._on_tick, clock=Clock(clock_type=ClockType.STEADY_TIME))
 
     @property
     def settings(self) -> Parameters:
@@ -224,12 +224,12 @@ class RelocalizerNode(LifecycleNode):
         if not self.context.ok():
             return  # The program was told to end, and publishers refuse.
         now_s = time.monotonic()
-        self._next_diagnostics_s = now_s + _DIAGNOSTICS_PERIOD_S
+        self._next_diagnostics_s = now_s + DIAGNOSTICS_PERIOD_S
         belief = self._active.belief if self._active is not None else self._belief
-        self._diagnostics.publish(diagnostic_msg(
-            self.get_clock().now().to_msg(), self.get_fully_qualified_name(),
+        self._diagnostics.publish(diagnostic_msg(self.get_clock().now().to_msg(), describe_status(
+            self.get_fully_qualified_name(),
             self._runner.metadata.scene if self._runner is not None else '',
-            self._settings.mode, belief, self.statistics, now_s))
+            self._settings.mode, belief, self.statistics, now_s)))
 
     def _on_fault(self, error: Exception) -> None:
         # Without its thread the node would live on, deaf: better end loudly.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from implicit_relocalizer.data.frames import SceneError
 
 if TYPE_CHECKING:
+    from rosbags.interfaces import Connection
     from rosbags.rosbag2 import Reader
     from rosbags.typesys.store import Typestore
 
@@ -74,6 +75,16 @@ class Bag:
         Raises:
             SceneError: the file is damaged beyond single messages.
         """
+        for topic, time_ns, cdr in self.serialized_messages(topics):
+            yield topic, time_ns, self.deserialize(topic, cdr)
+
+    def serialized_messages(self, topics: Collection[Topic],
+                            ) -> Iterator[tuple[Topic, int, bytes]]:
+        """As `timed_messages`, but each message as the CDR bytes that were recorded.
+
+        Raises:
+            SceneError: the file is damaged beyond single messages.
+        """
         wanted = {(topic.name, topic.type_name): topic for topic in topics}
         connections = [c for c in self._reader.connections if (c.topic, c.msgtype) in wanted]
         read = 0
@@ -81,9 +92,17 @@ class Bag:
             for connection, time_ns, cdr in (
                     self._reader.messages(connections) if connections else ()):
                 read += 1
-                yield (wanted[connection.topic, connection.msgtype], time_ns,
-                       self._deserialize(cdr, connection.msgtype))
+                yield wanted[connection.topic, connection.msgtype], time_ns, cdr
             self._check_count(topics, read)
+
+    def deserialize(self, topic: Topic, cdr: bytes) -> Any | None:
+        """The message of some bytes; None where it is damaged."""
+        return self._deserialize(cdr, topic.type_name)
+
+    def connection_of(self, topic: Topic) -> Connection:
+        """How a topic was recorded: definition of its type, quality of service."""
+        return next(c for c in self._reader.connections
+                    if (c.topic, c.msgtype) == (topic.name, topic.type_name))
 
     def first(self, topic: Topic) -> Any:
         """The first undamaged message of a topic.
@@ -131,7 +150,7 @@ def open_bag(path: Path) -> Iterator[Bag]:
         reader = Reader(storage)
         reader.open()
     try:
-        yield Bag(Path(path), reader, _typestore())
+        yield Bag(Path(path), reader, message_types())
     finally:
         reader.close()
 
@@ -146,7 +165,7 @@ def is_bag(path: Path) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _typestore() -> Typestore:
+def message_types() -> Typestore:
     """The types of one release for all bags.
 
     Those that matter here are the same in all releases since Foxy, so the bag's own definitions,

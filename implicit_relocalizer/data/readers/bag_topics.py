@@ -65,8 +65,16 @@ def choose_image_topic(bag: Bag, name: str | None) -> Topic:
     return only_topic(bag, candidates, IMAGE_TYPES, '--image-topic', 'images')
 
 
-def choose_camera_info_topic(bag: Bag, name: str | None, image_topic: Topic) -> Topic:
+def choose_camera_info_topic(bag: Bag, name: str | None, image_topic: Topic,
+                             remedy: str = '; or give a YAML file of camera_calibration as '
+                                           '--camera-info-file') -> Topic:
     """The calibrations of a camera: those beside its images, or the only ones.
+
+    Args:
+        bag: The recording.
+        name: As the user gave it, or None to look for it.
+        image_topic: Of the camera.
+        remedy: Ends the messages.
 
     Raises:
         SceneError: as `choose_topic`.
@@ -81,8 +89,7 @@ def choose_camera_info_topic(bag: Bag, name: str | None, image_topic: Topic) -> 
     try:
         return choose_topic(bag, [CAMERA_INFO_TYPE], name, '--camera-info-topic', 'calibrations')
     except SceneError as error:
-        raise SceneError(f'{error}; or give a YAML file of camera_calibration as '
-                         f'--camera-info-file') from None
+        raise SceneError(f'{error}{remedy}') from None
 
 
 def _named_topic(bag: Bag, type_names: Collection[str], name: str) -> Topic:
