@@ -117,6 +117,9 @@ def _of_state(interval: StateInterval, frames: Sequence[ReportFrame],
     is_after_images = interval.start_s > times_s[-1]
     why = ('the recording holds no more images from here on' if is_after_images
            else explain(interval))
+    before = times_s[answered & (times_s < interval.start_s)]
+    if interval.state == 'LOST' and len(before) and not is_after_images:
+        why += f'; the last answer before belongs to the image at {before[-1]:.2f} s'
     return Incident(interval.start_s, interval.end_s, interval.state, why, int(inside.sum()),
                     int((inside & ~answered).sum()), is_after_images)
 

@@ -31,7 +31,9 @@ def h(tag: str, *children: Child, **attributes: str) -> Element:
 def table(header: Sequence[Child], rows: Iterable[Sequence[Child]],
           class_: str = '') -> Element:
     """A table in a box that scrolls sideways; the first column names the rows."""
-    body = [h('tr', *(h('th', cell, scope='row') if i == 0 else h('td', cell)
+    labels = [cell if isinstance(cell, str) else '' for cell in header]
+    body = [h('tr', *(h('th' if i == 0 else 'td', cell, data_label=labels[i],
+                        **({'scope': 'row'} if i == 0 else {}))
                       for i, cell in enumerate(row))) for row in rows]
     return h('div', h(
         'table', h('thead', h('tr', *(h('th', cell, scope='col') for cell in header))),

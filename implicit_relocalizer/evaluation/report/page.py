@@ -47,7 +47,9 @@ def render_page(contents: ReportContents) -> str:
     if contents.kind == 'scene':
         parts.append(section_of('confidence', 'Is the confidence honest?', _plot('confidence')))
     if contents.pictures:
-        parts.append(section_of('worst', 'The worst answers, and images without one',
+        silent = any(contents.frames[i].T_estimate is None for i in contents.pictures)
+        parts.append(section_of('worst', 'The worst answers'
+                                + (', and images without one' if silent else ''),
                                 _note(contents, 'pictures'), _plot('worst-legend'),
                                 sections.worst_part(contents, measures, place_of)))
     parts.append(section_of('space', 'The learned place', _note(contents, 'cloud'),

@@ -87,7 +87,7 @@ def explain_silence(stamp_ns: int, reports: Sequence[NodeReport], start_ns: int)
     word, text = later.values.get('last_refusal', ''), later.values.get('last_refusal_text', '')
     state = (f'the node was {later.values.get("state", "?")} '
              f'({later.values.get("state_reason", "")})')
-    last = f'{word}: {text}' if word else text
+    last = (f'{word}: {text}' if word else text) or 'the diagnostics do not say why'
     if refused and superseded:
         return (f'{refused} images refused, the last one because {last}; {superseded} superseded '
                 f'by newer ones around this time')
@@ -95,9 +95,9 @@ def explain_silence(stamp_ns: int, reports: Sequence[NodeReport], start_ns: int)
         return f'refused: {last}'
     if superseded:
         return 'superseded by a newer image before its turn: the model is slower than the camera'
-    if 'images_refused' not in later.values and last:
+    if 'images_refused' not in later.values:
         return f'{state}; last refusal: {last}'
-    return f'neither refused nor superseded: {state} and did not look at it'
+    return f'neither refused nor superseded, as far as the diagnostics tell: {state}'
 
 
 def _intervals(run: RecordedRun, media: RecordedMedia) -> tuple[StateInterval, ...]:

@@ -106,8 +106,8 @@ def summary_table(contents: ReportContents) -> Element:
         ['images with a reference', *(str(s['frames']) for _, s in groups)],
         ['answered', *(str(s['frames_answered']) for _, s in groups)]]
     rows += [[label, *(pose_text(s, key) for _, s in groups)] for key, label in (
-        ('median', 'median error'), ('p90', '90 % of the errors below'),
-        ('p99', '99 % of the errors below'))]
+        ('median', 'median error'), ('p90', '90% of the errors below'),
+        ('p99', '99% of the errors below'))]
     rows += [[f'within {limit.label}', *(_share(s['recall'].get(limit.key)) for _, s in groups)]
              for limit in RECALL_LIMITS]
     return h('div', table(('', *(f'{name} images' for name, _ in groups)), rows,
@@ -122,7 +122,13 @@ def coverage_table(contents: ReportContents) -> Element:
     covariance = judged_covariance(contents)
     if covariance is None:
         return h('p', 'There is no covariance to judge.', class_='absent')
+    whole = (contents.result['covariance'] or {}).get('test')
+    is_chosen = whole is not None and covariance is not whole
     parts = [covariance['position'], covariance['orientation']]
+    names = ['position', 'orientation']
+    if is_chosen:
+        parts += [whole['position'], whole['orientation']]
+        names = [f'{name}, {kind}' for kind in ('accepted', 'all answers') for name in names]
     rows: list[list[Child]] = [
         [f'within {sigma} sigma', *(_share(part['within'][f'{sigma}_sigma']) for part in parts),
          _share(parts[0]['expected'][f'{sigma}_sigma'])] for sigma in SIGMAS]
@@ -134,7 +140,7 @@ def coverage_table(contents: ReportContents) -> Element:
     judged = [judge_coverage(part) for part in parts]
     rows.append(['verdict', *(h('span', _sign(point), point.text, class_=point.level)
                               for point in judged), ''])
-    return table(('errors', 'position', 'orientation', 'if it were true'), rows, class_='numbers')
+    return table(('errors', *names, 'if it were true'), rows, class_='numbers')
 
 
 def worst_part(contents: ReportContents, measures: FrameMeasures,
@@ -184,9 +190,9 @@ def _facts(contents: ReportContents, measures: FrameMeasures,
             ('rotation', rotation_deg, measures.rotation_sigma_deg[index],
              measures.normalised_rotation[index], lambda value: f'{value:.2f}\u00b0')):
         if np.isfinite(sigma):
-            facts.append((f'1 sigma of {name}', f'{form(float(sigma))} (the error is '
-                                                f'{error / sigma:.1f} of it; normalised '
-                                                f'{normalised:.1f})'))
+            facts.append((f'1 sigma, {name}', f'{form(float(sigma))}; the error is '
+                                              f'{error / sigma:.1f} times that (normalised: '
+                                              f'{normalised:.1f})'))
     if frame.confidence is not None:
         facts.append(('confidence', f'{frame.confidence:.3f}'))
     if frame.is_accepted is not None:

@@ -1,20 +1,24 @@
 // The place from above: where the camera was, where it was thought to be.
 register('above', (host) => {
-  const all = [...frames.true.keys()];
   const trueSpots = frames.true.filter(Boolean);
   const spots = trueSpots.length ? trueSpots : frames.estimate.filter(Boolean);
   if (!spots.length) {
     host.append(html('p', { class: 'absent' }, 'No frame has a pose.'));
     return null;
   }
-  const range = (axis) => {
-    const values = spots.map((spot) => spot[axis]);
-    return [Math.min(...values), Math.max(...values)];
+  const range = (some, axis) => {
+    const values = some.map((spot) => spot[axis]);
+    return values.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
   };
-  const [x0, x1] = range(0), [y0, y1] = range(1);
+  // Wrong estimates not far away are shown too, but a wild one must not make the place a dot.
+  const near = [0, 1].map((axis) => range(spots, axis));
+  const reach = 0.4 * Math.max(near[0][1] - near[0][0], near[1][1] - near[1][0], 1);
+  const wrong = frames.estimate.filter((spot) => spot && [0, 1].every((axis) =>
+    spot[axis] > near[axis][0] - reach && spot[axis] < near[axis][1] + reach));
+  const [x0, x1] = range([...spots, ...wrong], 0), [y0, y1] = range([...spots, ...wrong], 1);
   const pad = 0.07 * Math.max(x1 - x0, y1 - y0, 0.5);
   const width = Math.max(260, Math.min(host.clientWidth, 1140));
-  const inner = [width - 76, 0];
+  const inner = [width - 88, 0];
   const wanted = inner[0] * (y1 - y0 + 2 * pad) / (x1 - x0 + 2 * pad);
   inner[1] = Math.min(Math.max(wanted, 240), Math.max(360, Math.min(560, 0.9 * inner[0])));
   // One metre is as long to the right as it is ahead.
@@ -26,7 +30,10 @@ register('above', (host) => {
   const sign = data.axes.map((name) => name.startsWith('-') ? -1 : 1);
   const axisOf = (i) => ({ low: middle[i] - half[i], high: middle[i] + half[i],
     label: `${data.axes[i].replace('-', '')} [m]`, format: (value) => trim(sign[i] * value + 0) });
-  const { root, x, y, box } = chart(host, { width: inner[0] + 76, height: inner[1] + 54, focusable: true,
+  const beside = html('div', { class: 'beside' }), drawing = html('div', {});
+  beside.append(drawing);
+  host.append(beside);
+  const { root, x, y, box } = chart(drawing, { width: inner[0] + 88, height: inner[1] + 54, focusable: true,
     x: axisOf(0), y: axisOf(1), title: 'The camera from above',
     description: 'Reference positions, estimated positions in colours and shapes by their error, '
       + 'and crosses where an image got no answer. Arrow keys go from image to image.' });
@@ -81,10 +88,10 @@ register('above', (host) => {
   if (data.kind === 'run') items.push([lineSample({ stroke: 'var(--truth)' }), 'reference']);
   if (placesOf('train').length) items.push([mark('circle', 11, 7, 2.4, { fill: 'var(--training)' }),
     'training image']);
-  host.append(legend(items), caption(
+  beside.append(html('div', {}, legend(items), caption(
     'A line leads from where the camera was to the estimate. Point at a mark, or use the arrow '
     + 'keys, to see its image.'
-    + (outside ? ` ${outside} estimates lie outside of the picture.` : '')));
+    + (outside ? ` ${outside} estimates lie outside of the picture.` : ''))));
   return (place) => {
     const spot = spotOf(place);
     ring.replaceChildren(...(spot ? [svg('circle', { cx: at(spot)[0], cy: at(spot)[1], r: 9,

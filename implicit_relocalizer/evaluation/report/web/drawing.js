@@ -25,12 +25,15 @@ function linear(low, high, from, to) {
   const scale = (value) => from + (to - from) * (value - low) / (high - low || 1);
   scale.low = low; scale.high = high;
   scale.ticks = (count) => {
-    const rough = (high - low) / Math.max(count, 1) || 1;
-    const unit = 10 ** Math.floor(Math.log10(rough));
-    const step = unit * [1, 2, 5, 10].find((factor) => unit * factor >= rough * 0.999);
-    const ticks = [];
-    for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) {
-      ticks.push(Number((i * step).toPrecision(10)));
+    let ticks = [];
+    for (let wanted = Math.max(count, 2); ticks.length < 2 && wanted < 20; wanted++) {
+      const rough = (high - low) / wanted || 1;
+      const unit = 10 ** Math.floor(Math.log10(rough));
+      const step = unit * [1, 2, 5, 10].find((factor) => unit * factor >= rough * 0.999);
+      ticks = [];
+      for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) {
+        ticks.push(Number((i * step).toPrecision(10)));
+      }
     }
     return ticks;
   };
@@ -62,7 +65,7 @@ function lengthText(metres) {
   return metres < 1 ? `${trim(metres * 100)} cm` : `${trim(metres)} m`;
 }
 const angleText = (degrees) => degrees === null ? '\u2013' : `${trim(degrees)}\u00b0`;
-const percentText = (share) => `${trim(100 * share)} %`;
+const percentText = (share) => `${trim(100 * share)}%`;
 function trim(value) {
   return String(Number(value.toPrecision(3)));
 }
@@ -71,7 +74,7 @@ function trim(value) {
 function chart(host, options) {
   const width = Math.max(260, Math.min(options.width || host.clientWidth, 1140));
   const height = options.height;
-  const box = { left: 62, right: width - 14, top: 12, bottom: height - 42, ...options.box };
+  const box = { left: 68, right: width - 20, top: 12, bottom: height - 42, ...options.box };
   const make = (axis, from, to) =>
     (axis.log ? logarithmic : linear)(axis.low, axis.high, from, to);
   const x = make(options.x, box.left, box.right);

@@ -32,9 +32,9 @@ function overlay(picture) {
     if (!depths && to[0] !== null && kind > 0) {
       const length = Math.hypot(to[0] - x, to[1] - y), cut = Math.min(1, 40 * unit / length);
       root.append(svg('line', { x1: x, y1: y, x2: x + cut * (to[0] - x), y2: y + cut * (to[1] - y),
-        stroke: colour, 'stroke-width': 0.9 * unit, opacity: 0.8 }));
+        stroke: colour, 'stroke-width': 0.7 * unit, opacity: 0.45 }));
     }
-    const size = unit * (1.4 + 2.2 * Math.sqrt(points.weight[i]));
+    const size = unit * (1.3 + 1.9 * Math.sqrt(points.weight[i]));
     root.append(mark(!depths && kind === 2 ? 'cross' : 'circle', x, y, size, !depths && kind === 2
       ? { stroke: colour, 'stroke-width': 1.4 * unit }
       : { fill: colour, stroke: '#000', 'stroke-width': 0.5 * unit }));

@@ -42,7 +42,7 @@ register('space', (host) => {
     ? (Math.min(...spots.map((s) => s[i])) + Math.max(...spots.map((s) => s[i]))) / 2 : 0);
   const radius = cloud ? reachOf(cloud) : Math.max(1, ...spots.map((s) => Math.hypot(...s.slice(0, 3).map((v, i) => v - centre[i]))));
   const view = {};
-  function reset() { Object.assign(view, { turn: -0.6, tilt: 0.75, zoom: 1, x: 0, y: 0 }); }
+  function reset() { Object.assign(view, { turn: -0.6, tilt: 0.75, zoom: 1.3, x: 0, y: 0 }); }
   reset();
   let waiting = false;
   function request() {

@@ -53,7 +53,7 @@ register('time', (host) => {
     if (wrong < top && wrong > bottom) {
       root.append(svg('line', { x1: box.left, x2: box.right, y1: y(wrong), y2: y(wrong),
         stroke: 'var(--wrong)', 'stroke-dasharray': '6 4' }),
-      svg('text', { x: box.right - 4, y: y(wrong) - 5, 'text-anchor': 'end',
+      svg('text', { x: box.left + 5, y: y(wrong) - 5, class: 'plate',
         style: 'fill: var(--wrong)' }, `false accept beyond ${format(wrong)}`));
     }
     const lines = [];
@@ -87,6 +87,8 @@ register('time', (host) => {
   drawStrip(host, { low: low - usual / 2, high: high + usual / 2 }, values, timed, halfSpan, marksOf);
   const items = errorClasses.map((text, i) => [mark(errorShapes[i], 11, 7, errorSizes[i],
     { fill: classColour(i), stroke: classColour(i) }), text]);
+  if (judged.some((place) => frames.accepted[place] === false)) items.push([mark('circle', 11, 7,
+    3.4, { fill: 'var(--sheet)', stroke: 'var(--ink)', 'stroke-width': 1.4 }), 'hollow: would be refused']);
   if (hasBand) items.push(...data.sigmas.map(([sigma]) => [svg('rect', { x: 1, y: 1, width: 20,
     height: 12, fill: 'var(--band)', opacity: 0.2 + 0.17 * (3 - sigma) }), `${sigma} sigma`]));
   host.append(legend(items), caption(hasBand
