@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`evaluate BAG`: figures of runs with known errors, and where the reference comes from."""
 
+import json
+
 import numpy as np
 import pytest
 from bag_drive import S, add_mounting, add_odometry, body_pose, camera_pose, pose_stamps
@@ -255,3 +257,19 @@ def test_a_reference_that_the_node_sent_itself_is_noticed(tmp_path):
     run = write_run(tmp_path / 'run', errors=no_error)
     assert evaluate(run)['warnings'] == [
         'the reference is the same as the estimates: is it the node that sends it?']
+
+
+def test_a_run_is_compared_with_an_earlier_one(run, tmp_path, capsys):
+    first, second = tmp_path / 'first.json', tmp_path / 'second.json'
+    assert main(['evaluate', str(run), '--json', str(first), '--per-frame']) == 0
+    capsys.readouterr()
+    assert main(['evaluate', str(run), '--json', str(second), '--against', str(first)]) == 0
+    assert f'{COUNT} images with a reference' in capsys.readouterr().out
+    result = json.loads(second.read_text())
+    assert result['comparison']['frames_compared'] == COUNT and 'frames_detail' not in result
+    assert not any(row['is_clear'] for row in result['comparison']['rows'])
+    second.unlink()
+    first.write_text(json.dumps({'kind': 'evaluation', 'scene': 'office', 'split': 'standard'}))
+    assert main(['evaluate', str(run), '--json', str(second), '--against', str(first)]) == 2
+    assert "this result is a result of kind 'recorded_run'" in capsys.readouterr().err
+    assert not second.exists()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from implicit_relocalizer.cli import (
     calibrate,
+    compare,
     doctor,
     encoders,
     evaluate,
@@ -27,8 +28,8 @@ from implicit_relocalizer.cli import (
     train,
 )
 
-COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, replay, sift_map, info,
-            synthesize, encoders, experiment, finetune_experiment, tables, doctor)
+COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, sift_map,
+            info, synthesize, encoders, experiment, finetune_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+KIND = 'evaluation'
 SCENE_OPTIONS = (
     'split', 'format', 'intrinsics', 'images', 'max_width', 'train_frames', 'device', 'geometry',
     'variants', 'max_train_frames', 'elsewhere', 'max_elsewhere_frames',
@@ -58,6 +59,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--html', type=Path, metavar='FILE',
                         help='write a page with plots, the worst images and the learned place; it '
                              'opens from disk')
+    parser.add_argument('--against', type=Path, metavar='OTHER.json',
+                        help='compare with this result of the same frames, written with '
+                             '--per-frame; see `compare`')
     evaluate_bag.add_run_arguments(parser)
     parser.set_defaults(run=run, parser=parser)
 
@@ -92,6 +96,7 @@ def _refuse(options: argparse.Namespace, names: Sequence[str], why: str) -> None
 
 
 def _evaluate_model(options: argparse.Namespace) -> int:
+    from implicit_relocalizer.cli.compare import compare_with, print_comparison, read_other
     from implicit_relocalizer.data.scenes import read_scene
     from implicit_relocalizer.evaluation.honesty import find_calibration_doubts
     from implicit_relocalizer.evaluation.model_evaluation import (
@@ -110,13 +115,15 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     module, metadata = load_model(options.model, device)
     scene = read_scene_argument(options)
     check_scene(scene, metadata)
+    other = read_other(options.against, {'kind': KIND, 'scene': scene.name,
+                                         'split': options.split})
     doubts = find_doubts(metadata, scene, options.split)
     for doubt in doubts:
         logger.warning(doubt)
     elsewhere = tuple(read_scene(path) for path in options.elsewhere)
     evaluation = measure_module(module, scene, device, EvaluationOptions(
         options.max_train_frames, wants_geometry(options.geometry, scene), options.variants,
-        options.per_frame, metadata=metadata,
+        options.per_frame or other is not None, metadata=metadata,
         min_confidence=least_confidence(-1.0, metadata.calibration),
         elsewhere=elsewhere, max_elsewhere_frames=options.max_elsewhere_frames))
     if options.geometry and 'geometry' not in evaluation.result:
@@ -124,10 +131,11 @@ def _evaluate_model(options: argparse.Namespace) -> int:
                        'at all of them')
     doubts += find_calibration_doubts(metadata.calibration, scene.name,
                                       [place.name for place in elsewhere])
-    result = {'kind': 'evaluation',
+    result = {'kind': KIND,
               **describe_circumstances(scene, options.split, format_of(options), device),
               'model': describe_model(options.model, metadata), 'warnings': doubts,
               **evaluation.result}
+    result.update(compare_with(other, result, options))
     texts = {options.json: json_text(result)} if options.json else {}
     if options.tum:
         texts.update(_trajectories(options.tum, evaluation.located['test']))
@@ -138,6 +146,7 @@ def _evaluate_model(options: argparse.Namespace) -> int:
             result, evaluation.located, module, device, metadata.calibration))
     write_texts(texts)
     print(describe_result(result))
+    print_comparison(result)
     for file in texts:
         print(f'\n{file}')
     return 0

@@ -76,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(path: Path, options: argparse.Namespace) -> None:
+    from implicit_relocalizer.cli.compare import compare_with, print_comparison, read_other
     from implicit_relocalizer.data.readers.run_bag import read_recorded_run
+    from implicit_relocalizer.evaluation.comparison import RUN_KIND
     from implicit_relocalizer.evaluation.metrics import RecallLimit
     from implicit_relocalizer.evaluation.recorded_run import (
         WRONG_BEYOND,
@@ -99,8 +101,10 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     if camera and not options.run_model:
         raise ValueError('--camera-info-topic, --camera-info-file and --rectified say how '
                          '--model MODEL sees the images; give it too')
+    other = read_other(options.against, {'kind': RUN_KIND})
     comparison = compare_run(read_recorded_run(path, _run_options(options)))
-    result = measure_run(comparison, wrong_beyond, options.per_frame)
+    result = measure_run(comparison, wrong_beyond, options.per_frame or other is not None)
+    result.update(compare_with(other, result, options))
     texts: dict[Path, str] = {}
     if options.json:
         texts[options.json] = json_text(result)
@@ -114,6 +118,7 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
             comparison, result, wrong_beyond, options.run_model, camera))
     write_texts(texts)
     print(describe_run(result))
+    print_comparison(result)
     for file in texts:
         print(f'\n{file}')
 

@@ -136,7 +136,8 @@ def measure_run(comparison: RunComparison, wrong_beyond: RecallLimit = WRONG_BEY
     Args:
         comparison: Of `compare_run`.
         wrong_beyond: An estimate farther off in position or orientation is a false accept.
-        per_frame: List every estimate, and the stamps of the images without one.
+        per_frame: List every estimate, and the stamps of the images without one and of those
+            without a reference.
     """
     run = comparison.run
     false_accepts = int((~comparison.errors.within(wrong_beyond)).sum())
@@ -172,6 +173,9 @@ def measure_run(comparison: RunComparison, wrong_beyond: RecallLimit = WRONG_BEY
         answered = {e.stamp_ns for e in comparison.answers}
         result['unanswered_stamps_ns'] = [image.stamp_ns for image in run.images
                                           if image.stamp_ns not in answered]
+        result['stamps_without_reference_ns'] = [
+            image.stamp_ns for image in run.images
+            if image.stamp_ns not in comparison.reference_of]
     return result
 
 
