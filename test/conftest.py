@@ -40,7 +40,7 @@ LONG_FILES = (
     'test_localized_robot.py', 'test_finetuning.py', 'test_synthetic.py', 'test_training.py',
     'test_encoders.py', 'test_doctor.py', 'test_interruptions.py', 'test_torchrun.py',
     'test_pose_regression.py', 'test_landmark_extension.py', 'test_evaluate.py',
-    'test_landmark_training.py', 'test_lifecycle.py', 'test_resuming.py')
+    'test_landmark_training.py', 'test_lifecycle.py', 'test_replay_live.py', 'test_resuming.py')
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
