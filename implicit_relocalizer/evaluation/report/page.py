@@ -45,7 +45,8 @@ def render_page(contents: ReportContents) -> str:
         section_of('covariance', 'Is the covariance honest?', sections.coverage_table(contents),
                    _plot('covariance'))]
     if contents.kind == 'scene':
-        parts.append(section_of('confidence', 'Is the confidence honest?', _plot('confidence')))
+        parts.append(section_of('confidence', 'Is the confidence honest?', _plot('confidence'),
+                                *sections.confidence_notes(contents)))
     if contents.pictures:
         silent = any(contents.frames[i].T_estimate is None for i in contents.pictures)
         parts.append(section_of('worst', 'The worst answers'
@@ -54,9 +55,10 @@ def render_page(contents: ReportContents) -> str:
                                 sections.worst_part(contents, measures, place_of)))
     parts.append(section_of('space', 'The learned place', _note(contents, 'cloud'),
                             _plot('space')))
-    if contents.result.get('comparison'):
+    comparison = contents.result.get('comparison')
+    if comparison:
         parts.append(section_of('comparison', 'Compared with another result',
-                                _plot('comparison')))
+                                _plot('comparison'), sections.comparison_table(comparison)))
     parts.append(section_of('circumstances', 'Circumstances', h(
         'details', h('summary', 'versions, hardware, configuration, what was left out'),
         sections.circumstances_part(contents))))

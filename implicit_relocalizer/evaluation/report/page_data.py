@@ -120,8 +120,8 @@ def _columns(contents: ReportContents, measures: FrameMeasures, view: Viewpoint,
         'group': [frame.group for frame in frames],
         'time': [number(frame.time_s) if frame.time_s is None else round(frame.time_s, 4)
                  for frame in frames],
-        'true': [_place(frame.T_true, view) for frame in frames],
-        'estimate': [_place(frame.T_estimate, view) for frame in frames],
+        'true': _places([frame.T_true for frame in frames], view),
+        'estimate': _places([frame.T_estimate for frame in frames], view),
         **measured,
         'confidence': [number(frame.confidence) for frame in frames],
         'accepted': [frame.is_accepted for frame in frames],
@@ -129,13 +129,18 @@ def _columns(contents: ReportContents, measures: FrameMeasures, view: Viewpoint,
         'refusal': [number_of[frame.refusal] for frame in frames]}
 
 
-def _place(T_44: Float64Array | None, view: Viewpoint) -> list[float] | None:
-    """Position and quaternion (x y z w) in the coordinates of the view; seven numbers."""
-    if T_44 is None:
-        return None
-    basis = _basis(view)
-    quaternion = Rotation.from_matrix(basis @ T_44[:3, :3]).as_quat()
-    return [round(float(value), 4) for value in (*(basis @ T_44[:3, 3]), *quaternion)]
+def _places(poses: Sequence[Float64Array | None], view: Viewpoint) -> list[list[float] | None]:
+    """Position and quaternion (x y z w) in the coordinates of the view; seven numbers each."""
+    known = [i for i, pose in enumerate(poses) if pose is not None]
+    places: list[list[float] | None] = [None] * len(poses)
+    if known:
+        T_n44 = np.array([poses[i] for i in known], np.float64)
+        basis = _basis(view)
+        quaternions = Rotation.from_matrix(basis @ T_n44[:, :3, :3]).as_quat()
+        rows = np.round(np.hstack([T_n44[:, :3, 3] @ basis.T, quaternions]), 4).tolist()
+        for i, row in zip(known, rows, strict=True):
+            places[i] = row
+    return places
 
 
 def _curves(contents: ReportContents, measures: FrameMeasures) -> dict[str, Any]:

@@ -60,6 +60,7 @@ def read_media(run: RecordedRun, pictured: Sequence[int], model: Path | None,
     """
     notes = {}
     chosen = set(pictured)
+    loaded = None if model is None else load_model(model, 'cpu')
     if model is None:
         notes['cloud'] = ('Without the model (--model FILE) its points are unknown: no clouds and '
                           'no map, only where the camera was.')
@@ -74,11 +75,11 @@ def read_media(run: RecordedRun, pictured: Sequence[int], model: Path | None,
         frames, problems = _read_frames(bag, run, chosen, cameras)
     if problems:
         notes['pictures'] = f'{len(problems)} images cannot be shown: {problems[0]}'
-    if model is None:
+    if model is None or loaded is None:
         pictures = {i: make_picture(read_frame_image(frames[i]).numpy())
                     for i in pictured if i in frames}
         return RecordedMedia(pictures, reports, None, notes)
-    module, metadata = load_model(model, 'cpu')
+    module, metadata = loaded
     if frames:
         _check_camera(model, run, next(iter(frames.values())), metadata.image_size)
     cloud = learned_cloud(module, frames.values())

@@ -85,11 +85,11 @@ def incident_part(contents: ReportContents, incidents: Sequence[Incident]) -> El
     rows: list[list[Child]] = [[
         f'{i.start_s:.2f} s', f'{i.end_s:.2f} s', f'{i.duration_s:.2f} s',
         h('span', i.what, class_='state', data_state=i.what), i.why,
-        f'{i.images} ({i.unanswered})'] for i in incidents[:MAX_INCIDENTS]]
+        f'{i.images} ({i.unanswered} unanswered)'] for i in incidents[:MAX_INCIDENTS]]
     more = (f' The first {MAX_INCIDENTS} of {len(incidents)} are shown.'
             if len(incidents) > MAX_INCIDENTS else '')
     return h('div', table(
-        ('from', 'to', 'duration', 'what', 'why', 'images (without an answer)'), rows,
+        ('from', 'to', 'duration', 'what', 'why', 'images'), rows,
         class_='incidents'), h('p', (
             'Times are seconds since the first image. States are those of the node\u2019s '
             'diagnostics, as exact as these are frequent.' if contents.states else
@@ -141,6 +141,28 @@ def coverage_table(contents: ReportContents) -> Element:
     rows.append(['verdict', *(h('span', _sign(point), point.text, class_=point.level)
                               for point in judged), ''])
     return table(('errors', *names, 'if it were true'), rows, class_='numbers')
+
+
+def confidence_notes(contents: ReportContents) -> list[Element]:
+    """Why the confidence or the acceptance is not shown."""
+    result = contents.result
+    reasons = result.get('left_out') or {}
+    return [h('p', f'The {name} cannot be shown: {reasons.get(name, "it was not measured")}.',
+              class_='absent')
+            for name in ('confidence', 'acceptance') if not result.get(name)]
+
+
+def comparison_table(comparison: Mapping[str, Any]) -> Element:
+    """Both results and their difference, figure by figure."""
+    rows: list[list[Child]] = []
+    for row in comparison['rows']:
+        low, high = (_figure(row.get(key), sign) for key, sign in (('low', '-'), ('high', '+')))
+        clear = row.get('verdict') or ('clear' if row.get('is_clear') else 'may be chance')
+        rows.append([f'{row["label"]} [{row["unit"]}]', _figure(row['this']),
+                     _figure(row['other']), _figure(row['difference'], '+'),
+                     f'{low} to {high}', clear])
+    return table(('', 'this result', f'{comparison["against"]}', 'difference', '95% interval',
+                  'verdict'), rows, class_='numbers')
 
 
 def worst_part(contents: ReportContents, measures: FrameMeasures,
@@ -223,6 +245,13 @@ def groups_text(contents: ReportContents) -> str:
 def _sign(point: Point) -> Element:
     sign, name = _SIGNS[point.level]
     return h('span', sign, class_='sign', role='img', aria_label=name)
+
+
+def _figure(value: float | None, sign: str = '') -> str:
+    """Three digits; None is beyond all bounds on the side of `sign`."""
+    if value is None:
+        return f'{sign}\u221e'
+    return format(value, '+.3g' if sign else '.3g')
 
 
 def _share(value: float | None) -> str:

@@ -127,24 +127,34 @@ register('confidence', (host) => {
 
 register('comparison', (host) => {
   const { against, rows } = data.comparison;
-  const relative = (row, value) => row.other ? value / Math.abs(row.other) : value;
-  const known = rows.filter((row) => row.low !== null && row.high !== null && row.difference !== null);
-  const reach = 1.1 * Math.max(...known.flatMap((row) => [Math.abs(relative(row, row.low)), Math.abs(relative(row, row.high))]), 0.05);
-  const span = Math.min(reach, 2);
-  const height = 26 * known.length + 60;
-  const left = Math.min(250, 0.42 * host.clientWidth);
-  const { root, x, box } = chart(host, { height, box: { left, top: 8, bottom: height - 46 },
-    x: { low: -span, high: span, label: `difference to ${against}, relative to its value`, format: (v) => `${v > 0 ? '+' : ''}${percentText(v)}` },
-    y: { low: 0, high: 1, ticks: [] }, title: `Differences to ${against} with their intervals`, description: '' });
-  root.append(svg('line', { x1: x(0), x2: x(0), y1: box.top, y2: box.bottom, stroke: 'var(--ink)' }));
-  known.forEach((row, i) => {
-    const y = box.top + 14 + 26 * i;
-    const bound = (value) => Math.min(Math.max(x(relative(row, value)), box.left), box.right);
-    const colour = row.is_clear ? 'var(--e4)' : 'var(--soft)';
-    root.append(svg('line', { x1: bound(row.low), x2: bound(row.high), y1: y, y2: y, stroke: colour, 'stroke-width': 4, opacity: 0.5 }),
-      mark(row.is_clear ? 'diamond' : 'circle', bound(row.difference), y, 4.5, { fill: row.is_clear ? colour : 'var(--sheet)', stroke: colour, 'stroke-width': 1.6 }));
-    textLine(root, box.left - 8, y + 4, row.label, 'end');
-  });
-  host.append(legend([[mark('diamond', 11, 7, 4.5, { fill: 'var(--e4)' }), 'a clear difference: its interval leaves zero out'],
-    [mark('circle', 11, 7, 4.5, { fill: 'none', stroke: 'var(--soft)' }), 'may be chance']]));
+  const units = [...new Set(rows.map((row) => row.unit))];
+  const left = Math.min(260, 0.45 * host.clientWidth);
+  for (const unit of units) {
+    const some = rows.filter((row) => row.unit === unit);
+    const ends = some.flatMap((row) => [row.low, row.high, row.difference]).filter((v) => v !== null);
+    const span = 1.15 * Math.max(1e-6, ...ends.map(Math.abs));
+    const height = 26 * some.length + 56;
+    const where = html('div', {});
+    host.append(where);
+    const { root, x, box } = chart(where, { height, box: { left, top: 6, bottom: height - 44 },
+      width: host.clientWidth, x: { low: -span, high: span, label: `difference to ${against} [${unit}]`,
+        format: (value) => `${value > 0 ? '+' : ''}${trim(value)}` },
+      y: { low: 0, high: 1, ticks: [] }, title: `Differences to ${against} in ${unit}`,
+      description: some.map((row) => `${row.label}: ${row.difference} (${row.low} to ${row.high})`).join('; ') });
+    root.append(svg('line', { x1: x(0), x2: x(0), y1: box.top, y2: box.bottom, stroke: 'var(--ink)' }));
+    some.forEach((row, i) => {
+      const y = box.top + 14 + 26 * i;
+      // What is beyond all bounds reaches to the edge.
+      const from = row.low === null ? box.left : x(row.low), to = row.high === null ? box.right : x(row.high);
+      const verdict = row.verdict ?? (row.is_clear ? 'clear' : '');
+      const colour = verdict === 'better' ? 'var(--good)' : verdict ? 'var(--bad)' : 'var(--soft)';
+      root.append(svg('line', { x1: from, x2: to, y1: y, y2: y, stroke: colour, 'stroke-width': 4, opacity: 0.45 }));
+      if (row.difference !== null) root.append(mark(row.is_clear ? 'diamond' : 'circle', x(row.difference), y, 4.5,
+        { fill: row.is_clear ? colour : 'var(--sheet)', stroke: colour, 'stroke-width': 1.6 }));
+      textLine(root, box.left - 8, y + 4, row.label, 'end');
+    });
+  }
+  host.append(legend([[mark('diamond', 11, 7, 4.5, { fill: 'var(--ink)' }), 'clear: the interval leaves zero out (green better, red worse)'],
+    [mark('circle', 11, 7, 4.5, { fill: 'none', stroke: 'var(--soft)' }), 'may be chance']]),
+  caption('Bars are bootstrap intervals of the difference on the frames that both results have.'));
 });

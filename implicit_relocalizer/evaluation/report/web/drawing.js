@@ -2,7 +2,11 @@
 'use strict';
 // Elements, scales and axes. Texts only ever become text nodes.
 const problems = [];
-window.addEventListener('error', (event) => problems.push(String(event.message)));
+function report(problem) {
+  problems.push(String(problem));
+  document.documentElement.dataset.problems = JSON.stringify(problems);
+}
+window.addEventListener('error', (event) => report(event.message));
 const data = JSON.parse(document.getElementById('data').textContent);
 const frames = data.frames;
 const SVG = document.getElementById('seed').namespaceURI;

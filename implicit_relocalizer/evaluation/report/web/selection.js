@@ -19,7 +19,7 @@ function drawPart(part) {
     part.marks = part.draw(part.host) || null;
     if (selected !== null && part.marks) part.marks(selected);
   } catch (error) {
-    problems.push(`${part.host.id}: ${error.message}`);
+    report(`${part.host.id}: ${error.message}`);
     part.host.append(html('p', { class: 'absent' }, `This plot could not be drawn: ${error.message}`));
   }
 }

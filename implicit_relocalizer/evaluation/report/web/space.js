@@ -40,9 +40,9 @@ register('space', (host) => {
   const spots = cloud ? [] : poses.flat().map(({ pose }) => pose);
   const centre = cloud ? cloud.centre : [0, 1, 2].map((i) => spots.length
     ? (Math.min(...spots.map((s) => s[i])) + Math.max(...spots.map((s) => s[i]))) / 2 : 0);
-  const radius = cloud ? reachOf(cloud) : Math.max(1, ...spots.map((s) => Math.hypot(...s.slice(0, 3).map((v, i) => v - centre[i]))));
+  const radius = cloud ? Math.max(reachOf(cloud), ...poses[0].map(({ pose }) => 0.9 * Math.hypot(...pose.slice(0, 3).map((v, i) => v - centre[i])))) : Math.max(1, ...spots.map((s) => Math.hypot(...s.slice(0, 3).map((v, i) => v - centre[i]))));
   const view = {};
-  function reset() { Object.assign(view, { turn: -0.6, tilt: 0.75, zoom: 1.3, x: 0, y: 0 }); }
+  function reset() { Object.assign(view, { turn: -0.6, tilt: 0.75, zoom: 1.2, x: 0, y: 0 }); }
   reset();
   let waiting = false;
   function request() {
