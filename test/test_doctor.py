@@ -18,9 +18,10 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 import cv2
 import numpy as np
 import rclpy
+from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import TransformStamped
-from node_peer import HEIGHT, WIDTH, info, write_model
+from node_peer import HEIGHT, WIDTH, info
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile, ReliabilityPolicy

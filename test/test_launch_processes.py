@@ -193,7 +193,7 @@ def test_nav2_gets_its_own_arguments_and_none_of_the_relocalizer(packages, argum
 
 
 def test_a_launch_runs_the_real_node(packages, tmp_path):
-    from node_peer import write_model
+    from colour_model import write_model
     packages.add_relocalizer()
     process = packages.launch(
         'relocalize.launch.py', 'namespace:=robot', 'image:=/cam/image', 'camera_info:=info',
@@ -206,7 +206,7 @@ def test_a_launch_runs_the_real_node(packages, tmp_path):
 
 
 def test_nav2_startup_brings_the_real_node_up_through_its_manager(packages, tmp_path):
-    from node_peer import write_model
+    from colour_model import write_model
     packages.add_relocalizer()
     packages.add_program('nav2_lifecycle_manager', 'lifecycle_manager', MANAGER)
     process = packages.launch('nav2_startup.launch.py', 'device:=cpu',
@@ -225,7 +225,7 @@ def test_a_model_that_is_absent_ends_the_node_with_its_reason(packages, tmp_path
 
 def test_launch_testing_sees_a_clean_start_and_a_clean_end(packages, tmp_path):
     skip_without('launch_testing')
-    from node_peer import write_model
+    from colour_model import write_model
     packages.add_relocalizer()
     model = write_model(tmp_path / 'model.pt')
     process = packages.run([sys.executable, '-m', 'launch_testing.launch_test',

@@ -11,10 +11,10 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
+from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetAvailableTransitions
 from node_manager import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN
-from node_peer import write_model
 
 CYCLES = 50
 SETTLED = 10  # cycles after which nothing is done for the first time any more

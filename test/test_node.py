@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
-from node_peer import HEIGHT, WAIT_S, WIDTH, Peer, colour_image, info, write_model
+from colour_model import write_model
+from node_peer import HEIGHT, WAIT_S, WIDTH, Peer, colour_image, info
 from rclpy.parameter import Parameter
 from rclpy.parameter_client import AsyncParameterClient
 

@@ -11,6 +11,7 @@ import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.parameter import Parameter
 
+from implicit_relocalizer.localization.parameter_file import parameters_of
 from implicit_relocalizer.localization.parameter_table import PARAMETERS
 from implicit_relocalizer.localization.parameters import ParameterError, Parameters
 from implicit_relocalizer.ros.parameters import (
@@ -105,3 +106,23 @@ def test_the_parameter_file_lists_what_the_node_declares(context, repository):
     assert set(listed) == set(Parameters.__dataclass_fields__)
     assert all(node.describe_parameter(name).description for name in declared)
     node.destroy_node()
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('tf_mode', 'odom'), ('tf_mode', 'none'), ('map_frame', ''), ('camera_frame', ''),
+    ('min_confidence', 1), ('min_confidence', 1.5), ('min_confidence', -1.0), ('num_threads', 2.0),
+    ('num_threads', True), ('autostart', 1), ('consensus_fixes', 0), ('consensus_fixes', 100),
+    ('odom_frame', 7)])
+def test_a_replay_refuses_what_the_node_refuses(context, name, value):
+    node = rclpy.create_node('overridden', context=context, parameter_overrides=[
+        Parameter(name, value=value)])
+    try:
+        declare_parameters(node)
+        expected = read_parameters(node)
+    except (ParameterError, ParameterException):
+        with pytest.raises(ParameterError, match=name):
+            parameters_of({name: value}, 'here')
+    else:
+        assert parameters_of({name: value}, 'here') == expected
+    finally:
+        node.destroy_node()

@@ -15,9 +15,9 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
+from colour_model import write_model
 from geometry_msgs.msg import PoseStamped
 from node_manager import to_ns
-from node_peer import write_model
 from rclpy.qos import QoSProfile
 
 RATE_HZ = 200.0

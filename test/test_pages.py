@@ -93,9 +93,9 @@ def node_and_bare(context, nursery, tmp_path_factory):
     """What an active node has with raw and then with compressed images and simulated time: types
     by heading and name, its qualities of service; and the names that every managed node has."""
     pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
+    from colour_model import write_model
     from lifecycle_msgs.msg import Transition
     from lifecycle_msgs.srv import ChangeState
-    from node_peer import write_model
     from node_reader import NodeReader
     from rcl_interfaces.srv import SetParameters
     from rclpy.parameter import Parameter

@@ -82,7 +82,7 @@ def test_the_names_are_those_that_rclpy_resolves(ros, context):
 
 def test_nothing_that_the_real_node_hears_or_says_is_missing(
         ros, nursery, context, tmp_path):
-    from node_peer import write_model
+    from colour_model import write_model
     from rclpy import create_node
     process = nursery.start(['--ros-args', '-r', '__ns:=/robot1', '-p', 'device:=cpu',
                              '-p', f'model:={write_model(tmp_path / "model.pt")}'])

@@ -19,10 +19,10 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 pytest.importorskip('rosbags', reason='needs rosbags, from the extra train')
 
 import rclpy
+from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseStamped
 from node_nursery import ForkedNode, Nursery
-from node_peer import write_model
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from replay_drive import (

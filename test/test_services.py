@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
+from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticStatus
 from node_manager import ACTIVATE, CONFIGURE, DEACTIVATE
-from node_peer import write_model
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Empty

@@ -18,7 +18,7 @@ def describe_replay(result: ReplayResult) -> str:
              f'{result.camera_info_topic}',
              f'answered         {statistics.answered}']
     lines += [f'{label:<16} {count} {text}'.rstrip() for label, count, text in (
-        ('superseded', statistics.superseded, 'by newer images while the model was busy'),
+        ('superseded', statistics.superseded, 'by newer images before their turn'),
         ('not looked at', unwanted, 'as the node wanted none')) if count]
     lines += [f'damaged          {count} messages on {topic}'
               for topic, count in sorted(result.damaged.items())]
