@@ -63,10 +63,10 @@ class Wall(nn.Module):
                 'inlier_fraction': torch.tensor(1.0)}
 
 
-def write_wall(path: Path) -> Path:
-    """The wall as a model file for the images of `bag_drive`."""
+def write_wall(path: Path, size: tuple[int, int] = SIZE, K: np.ndarray = K_33) -> Path:
+    """The wall as a model file, by default for the images of `bag_drive`."""
     metadata = ModelMetadata(
-        f'wall {EVIL}', SIZE, tuple(map(tuple, K_33.tolist())), (-1.0, -1.0, -1.0),
+        f'wall {EVIL}', size, tuple(map(tuple, K.tolist())), (-1.0, -1.0, -1.0),
         (1.0, 1.0, 1.0), 'none')
     save_model(torch.jit.script(Wall()), path, metadata)
     return path

@@ -12,6 +12,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from bag_run import write_run
+from box_room import IMAGE_SIZE, write_box_room
+from box_room import K_33 as ROOM_K_33
 from report_results import EVIL, scene_report, write_lost_run, write_wall
 
 from implicit_relocalizer.cli import main
@@ -136,6 +138,19 @@ def test_train_stands_beside_held_out(scene_page):
     assert 'The confidence is honest: on average it differs by 0.012' in page.text
     assert '2.00% of 50 images of other places are accepted by mistake' in page.text
     assert '-\u221e to +0.5' in page.text
+
+
+def test_a_model_on_a_scene_from_the_command_line(tmp_path):
+    """The wall is asked for where it is: the room's camera turns, so most answers are wrong."""
+    room, page = write_box_room(tmp_path / 'room', 8, held_out_every=2), tmp_path / 'room.html'
+    model = write_wall(tmp_path / 'wall.pt', IMAGE_SIZE, ROOM_K_33)
+    assert main(['evaluate', str(model), str(room), '--html', str(page)]) == 0
+    data = json.loads(Reader(page.read_text()).data)
+    assert data['frames']['group'] == ['train'] * 4 + ['test'] * 4
+    assert len(data['pictures']) == 4 and data['pictures'][0]['points'] is not None
+    assert data['covariance']['position']['compared'] == 4
+    assert data['frames']['confidence'] == [0.9] * 8 and all(data['frames']['accepted'])
+    assert data['acceptance']['at_threshold']['threshold'] <= 0.9
 
 
 def test_texts_from_outside_stay_texts(scene_page, lost_run):

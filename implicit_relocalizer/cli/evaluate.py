@@ -121,10 +121,11 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     for doubt in doubts:
         logger.warning(doubt)
     elsewhere = tuple(read_scene(path) for path in options.elsewhere)
+    min_confidence = least_confidence(-1.0, metadata.calibration)
     evaluation = measure_module(module, scene, device, EvaluationOptions(
         options.max_train_frames, wants_geometry(options.geometry, scene), options.variants,
         options.per_frame or other is not None, metadata=metadata,
-        min_confidence=least_confidence(-1.0, metadata.calibration),
+        min_confidence=min_confidence,
         elsewhere=elsewhere, max_elsewhere_frames=options.max_elsewhere_frames))
     if options.geometry and 'geometry' not in evaluation.result:
         logger.warning('no geometry to compare: the model gives no points, or depth is unknown '
@@ -143,7 +144,7 @@ def _evaluate_model(options: argparse.Namespace) -> int:
         from implicit_relocalizer.evaluation.report.page import render_page
         from implicit_relocalizer.evaluation.report.scene_contents import scene_contents
         texts[options.html] = render_page(scene_contents(
-            result, evaluation.located, module, device, metadata.calibration))
+            result, evaluation.located, module, min_confidence, device))
     write_texts(texts)
     print(describe_result(result))
     print_comparison(result)

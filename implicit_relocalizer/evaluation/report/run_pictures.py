@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from implicit_relocalizer.data.common_camera import common_pinhole
+from implicit_relocalizer.data.common_camera import MAX_ASPECT_ERROR, common_pinhole
 from implicit_relocalizer.data.frames import Frame, SceneError
 from implicit_relocalizer.data.images import read_frame_image
 from implicit_relocalizer.data.readers.bag_camera import CameraTrack, read_cameras
@@ -29,8 +29,6 @@ from implicit_relocalizer.evaluation.report.viewing import (
     make_picture,
     picture_with_points,
 )
-from implicit_relocalizer.localization.camera_check import check_aspect
-from implicit_relocalizer.localization.rejection import NoPoseError
 from implicit_relocalizer.network.model_file import load_model
 
 
@@ -120,8 +118,8 @@ def _read_frames(bag: Bag, run: RecordedRun, chosen: set[int],
 
 
 def _check_camera(model: Path, run: RecordedRun, frame: Frame, size: tuple[int, int]) -> None:
-    image_hw3 = read_frame_image(frame)
-    try:
-        check_aspect((image_hw3.shape[1], image_hw3.shape[0]), size)
-    except NoPoseError as error:
-        raise SceneError(f'{run.path}: {error}; is {model} the model of this run?') from None
+    height, width = read_frame_image(frame).shape[:2]
+    if abs(width * size[1] / (height * size[0]) - 1.0) > MAX_ASPECT_ERROR:
+        raise SceneError(f'{run.path}: its images are {width}x{height}, {model} was trained on '
+                         f'{size[0]}x{size[1]}, another aspect ratio; is it the model of this '
+                         f'run?')

@@ -20,29 +20,27 @@ from implicit_relocalizer.evaluation.report.viewing import (
     picture_with_points,
     spread_evenly,
 )
-from implicit_relocalizer.localization.estimate import least_confidence
 
 WORST_FRAMES = 10
 SPLITS: tuple[Split, ...] = ('train', 'test')
 
 
 def scene_contents(result: Mapping[str, Any], located: Mapping[Split, Sequence[LocatedFrame]],
-                   module: Module, device: torch.device | str = 'cpu',
-                   calibration: Mapping[str, Any] | None = None) -> ReportContents:
+                   module: Module, min_confidence: float,
+                   device: torch.device | str = 'cpu') -> ReportContents:
     """Gather what a page shows: looks again at the worst held-out frames and at some others.
 
     Args:
         result: As its file holds it.
         located: The answers by split, in the order of the scene.
         module: What gave them.
-        device: Where it lives.
-        calibration: Of the model's metadata: what confidence an answer needs.
+        min_confidence: What an answer needs to be accepted.
+        device: Where the module lives.
     """
-    threshold = least_confidence(-1.0, calibration or {})
     answers = [answer for split in SPLITS for answer in located.get(split, ())]
     start_s = min((answer.frame.stamp_s for answer in answers
                    if answer.frame.stamp_s is not None), default=None)
-    frames = tuple(_report_frame(answer, start_s, threshold) for answer in answers)
+    frames = tuple(_report_frame(answer, start_s, min_confidence) for answer in answers)
     measures = measure_frames(frames)
     held_out = np.array([i for i, frame in enumerate(frames) if frame.group == 'test'], np.int64)
     unanswered = [int(i) for i in held_out if not measures.is_answered[i]]
