@@ -37,7 +37,8 @@ os.environ['ROS_AUTOMATIC_DISCOVERY_RANGE'] = 'LOCALHOST'
 # Begun first, so that the workers end at about the same time: files of half a minute and more.
 LONG_FILES = (
     'test_unknown_images.py', 'test_demo.py', 'test_overload.py', 'test_startup_places.py',
-    'test_localized_robot.py', 'test_finetuning.py', 'test_synthetic.py', 'test_training.py',
+    'test_localized_robot.py', 'test_finetuning.py', 'test_kalman_filter.py', 'test_synthetic.py',
+    'test_training.py',
     'test_encoders.py', 'test_doctor.py', 'test_interruptions.py', 'test_torchrun.py',
     'test_pose_regression.py', 'test_landmark_extension.py', 'test_evaluate.py',
     'test_landmark_training.py', 'test_lifecycle.py', 'test_replay_live.py', 'test_resuming.py')

@@ -17,6 +17,7 @@ from implicit_relocalizer.cli import (
     encoders,
     evaluate,
     experiment,
+    filter_experiment,
     finetune,
     finetune_experiment,
     info,
@@ -29,7 +30,8 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, sift_map,
-            info, synthesize, encoders, experiment, finetune_experiment, tables, doctor)
+            info, synthesize, encoders, experiment, finetune_experiment,
+            filter_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
