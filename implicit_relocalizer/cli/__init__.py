@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from implicit_relocalizer.cli import (
     calibrate,
+    calibration_experiment,
     compare,
     doctor,
     encoders,
@@ -30,7 +31,7 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, sift_map,
-            info, synthesize, encoders, experiment, finetune_experiment,
+            info, synthesize, encoders, experiment, finetune_experiment, calibration_experiment,
             filter_experiment, tables, doctor)
 
 

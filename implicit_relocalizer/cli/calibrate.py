@@ -7,11 +7,14 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from implicit_relocalizer.cli.evaluate import check_scene
 from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_scene_argument
 from implicit_relocalizer.cli.subparsers import Subparsers
+
+if TYPE_CHECKING:
+    from implicit_relocalizer.evaluation.calibrating import CalibrationOptions
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +27,12 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('model', type=Path, help='made by `train`')
     add_scene_arguments(parser)
     parser.add_argument('--out', type=Path, help='model file to write (MODEL itself)')
+    add_options(parser)
+    parser.set_defaults(run=run)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what every command that calibrates has."""
     parser.add_argument('--elsewhere', type=Path, action='append', default=[], metavar='SCENE',
                         help='another place, whose images must be refused (may be repeated)')
     parser.add_argument('--bound', type=float, nargs=2, default=(0.25, 5.0),
@@ -34,34 +43,43 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--seed', type=int, default=0, help='(%(default)s)')
     parser.add_argument('--device', choices=('auto', 'cpu', 'cuda'), default='auto')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
-    parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Calibrate as the options say."""
-    from implicit_relocalizer.data.scenes import read_scene
-    from implicit_relocalizer.evaluation.calibrating import CalibrationOptions, calibrate_model
-    from implicit_relocalizer.evaluation.provenance import find_doubts
-    from implicit_relocalizer.evaluation.records import write_json
-    from implicit_relocalizer.localization.model_runner import choose_device
-    from implicit_relocalizer.network.model_file import read_metadata
+def calibration_options(options: argparse.Namespace) -> CalibrationOptions:
+    """What to calibrate for.
+
+    Raises:
+        ValueError: bounds or shares that mean nothing.
+    """
+    from implicit_relocalizer.evaluation.calibrating import CalibrationOptions
     bound_m, bound_deg = options.bound
     if not (bound_m > 0.0 and bound_deg > 0.0 and 0.0 <= options.false_accepts < 1.0):
         raise ValueError(f'--bound {bound_m:g} {bound_deg:g}, --false-accepts '
                          f'{options.false_accepts:g}: bounds have to be positive, a share is from '
                          f'0 to below 1')
+    if not options.elsewhere:
+        logger.warning('no --elsewhere SCENE: what is to be refused is learned from shuffled and '
+                       'spoilt images alone')
+    return CalibrationOptions(bound_m, bound_deg, options.false_accepts, seed=options.seed)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Calibrate as the options say."""
+    from implicit_relocalizer.data.scenes import read_scene
+    from implicit_relocalizer.evaluation.calibrating import calibrate_model
+    from implicit_relocalizer.evaluation.provenance import find_doubts
+    from implicit_relocalizer.evaluation.records import write_json
+    from implicit_relocalizer.localization.model_runner import choose_device
+    from implicit_relocalizer.network.model_file import read_metadata
+    asked = calibration_options(options)
     metadata = read_metadata(options.model)
     scene = read_scene_argument(options)
     check_scene(scene, metadata)
     for doubt in find_doubts(metadata, scene, options.split):
         logger.warning(doubt)
-    if not options.elsewhere:
-        logger.warning('no --elsewhere SCENE: what is to be refused is learned from shuffled and '
-                       'spoilt images alone')
     out = options.out or options.model
     result = calibrate_model(
-        options.model, scene, [read_scene(path) for path in options.elsewhere], out,
-        CalibrationOptions(bound_m, bound_deg, options.false_accepts, seed=options.seed),
+        options.model, scene, [read_scene(path) for path in options.elsewhere], out, asked,
         choose_device(options.device))
     print(describe(result))
     print(f'\n{out}')

@@ -87,12 +87,30 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
                                f'needs at least {_FEWEST_FRAMES} that were not learned')
     start_anew(module.calibration, metadata.position_min_m, metadata.position_max_m)
     parts = split_in_stretches(frames)
-    samples = [ask(module, metadata, part, scene,
-                   [spread(place.frames, options.elsewhere)[index::len(parts)]
-                    for place in others],
-                   replace(options, seed=options.seed + index,
-                           nowhere=-(-options.nowhere // len(parts))), device)
+    samples = [ask_part(module, metadata, part, scene, others, index, len(parts), options, device)
                for index, part in enumerate(parts)]
+    return fit_and_store(module, metadata, samples, len(frames), scene, others, out, options)
+
+
+def fit_and_store(module: torch.jit.ScriptModule, metadata: ModelMetadata,
+                  samples: Sequence[Sequence[Sample]], frame_count: int, scene: Scene,
+                  others: Sequence[Scene], out: Path,
+                  options: CalibrationOptions) -> dict[str, Any]:
+    """Fit to all parts, check by leaving one out at a time, and write the model.
+
+    Args:
+        module: The model, its calibration started anew.
+        metadata: Of its file.
+        samples: Answers by part.
+        frame_count: How many frames they are of.
+        scene: Where these are from.
+        others: Other places that were asked about.
+        out: Model file to write.
+        options: What to calibrate for.
+
+    Returns:
+        As `calibrate_model`.
+    """
     all_samples = [sample for part in samples for sample in part]
     checked = cross_validate(samples, options)
     fitted = fit(all_samples, options)
@@ -103,7 +121,7 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
     calibration = {
         'min_confidence': fitted.min_confidence, 'bound_m': options.bound_m,
         'bound_deg': options.bound_deg, 'false_accept_rate': options.false_accept_rate,
-        'scene': scene.name, 'frames': len(frames), 'answers': len(all_samples),
+        'scene': scene.name, 'frames': frame_count, 'answers': len(all_samples),
         'elsewhere': [place.name for place in others], 'features': list(FEATURES),
         'checked': {
             **{key: checked[key] for key in (
@@ -112,6 +130,16 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
     save_model(module.cpu(), out, replace(metadata, calibration=calibration))
     return {'kind': 'calibration', 'scene': scene.name, 'calibration': calibration,
             'fitted': on_itself, 'checked': checked}
+
+
+def ask_part(module: torch.jit.ScriptModule, metadata: ModelMetadata, frames: Sequence[Frame],
+             scene: Scene, others: Sequence[Scene], index: int, count: int,
+             options: CalibrationOptions, device: torch.device | str) -> list[Sample]:
+    """Answers to one of `count` parts of the frames, and to its share of all other images."""
+    return ask(module, metadata, frames, scene,
+               [spread(place.frames, options.elsewhere)[index::count] for place in others],
+               replace(options, seed=options.seed + index, nowhere=-(-options.nowhere // count)),
+               device)
 
 
 def cross_validate(samples: Sequence[Sequence[Sample]],
