@@ -47,8 +47,10 @@ setup(
             'ros-std-srvs', 'opencv-python-headless>=4.6', 'rosbags>=0.11',
             'rosbags-image>=0.10'],
         'demo': ['pyvista>=0.43'],
-        'test': ['mypy>=1.8', 'pytest>=7.4', 'pytest-xdist>=3.5', 'roma>=1.5', 'ruff>=0.5',
-                 'types-PyYAML', 'types-psutil', 'types-tqdm'],
+        # For `evaluate --rerun`, some 600 MB.
+        'rerun': ['rerun-sdk>=0.26'],
+        'test': ['mypy>=1.8', 'pytest>=7.4', 'pytest-xdist>=3.5', 'rerun-sdk>=0.26', 'roma>=1.5',
+                 'ruff>=0.5', 'types-PyYAML', 'types-psutil', 'types-tqdm'],
     },
     entry_points={
         'console_scripts': [

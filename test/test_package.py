@@ -22,7 +22,7 @@ KEYS = {'PIL': 'python3-pil', 'cv2': 'python3-opencv', 'yaml': 'python3-yaml',
         **{name: f'python3-{name}' for name in (
             'matplotlib', 'numpy', 'psutil', 'scipy', 'torch', 'torchvision', 'tqdm')}}
 # Not for the robot: the demo's drive and renderer. The messages come with rclpy.
-NO_DEPENDENCY = {'pyvista', 'rosbags', 'vtk', 'vtkmodules', 'builtin_interfaces',
+NO_DEPENDENCY = {'pyvista', 'rerun', 'rosbags', 'vtk', 'vtkmodules', 'builtin_interfaces',
                  'rcl_interfaces'}
 
 
@@ -140,7 +140,7 @@ def test_constraints_pin_every_direct_dependency(repository):
     requirements = {m.lower() for m in re.findall(
         r"'([A-Za-z][\w.-]*)(?:>=[\d.]+)?'", setup[setup.index('install_requires'):
                                                   setup.index('entry_points')])}
-    requirements -= {'train', 'ros', 'demo', 'test'}
+    requirements -= {'train', 'ros', 'demo', 'test', 'rerun'}
     lines = [line for line in (repository / 'constraints.txt').read_text().splitlines()
              if line and not line.startswith('#')]
     parts = [re.fullmatch(r"([\w.-]+)==[\w.]+(; python_version (?:<|>=) '3\.\d+')?", line)

@@ -59,6 +59,9 @@ def add_parser(commands: Subparsers) -> None:
     parser.add_argument('--html', type=Path, metavar='FILE',
                         help='write a page with plots, the worst images and the learned place; it '
                              'opens from disk')
+    parser.add_argument('--rerun', type=Path, metavar='FILE',
+                        help='write an .rrd to scrub through with the Rerun viewer, every image '
+                             'in it (pip install rerun-sdk)')
     parser.add_argument('--against', type=Path, metavar='OTHER.json',
                         help='compare with this result of the same frames, written with '
                              '--per-frame; see `compare`')
@@ -107,10 +110,13 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     )
     from implicit_relocalizer.evaluation.provenance import find_doubts
     from implicit_relocalizer.evaluation.records import json_text, write_texts
+    from implicit_relocalizer.evaluation.rerun_recording import require_rerun, write_rerun
     from implicit_relocalizer.evaluation.result_text import describe_result
     from implicit_relocalizer.localization.estimate import least_confidence
     from implicit_relocalizer.localization.model_runner import choose_device
     from implicit_relocalizer.network.model_file import load_model
+    if options.rerun:
+        require_rerun()
     device = choose_device(options.device)
     module, metadata = load_model(options.model, device)
     scene = read_scene_argument(options)
@@ -140,15 +146,20 @@ def _evaluate_model(options: argparse.Namespace) -> int:
     texts = {options.json: json_text(result)} if options.json else {}
     if options.tum:
         texts.update(_trajectories(options.tum, evaluation.located['test']))
-    if options.html:
+    if options.html or options.rerun:
         from implicit_relocalizer.evaluation.report.page import render_page
-        from implicit_relocalizer.evaluation.report.scene_contents import scene_contents
-        texts[options.html] = render_page(scene_contents(
-            result, evaluation.located, module, min_confidence, device))
+        from implicit_relocalizer.evaluation.report.scene_contents import SPLITS, scene_contents
+        contents = scene_contents(result, evaluation.located, module, min_confidence,
+                                  device)
+        if options.html:
+            texts[options.html] = render_page(contents)
+        if options.rerun:
+            write_rerun(options.rerun, contents, enumerate(
+                answer.frame for split in SPLITS for answer in evaluation.located[split]))
     write_texts(texts)
     print(describe_result(result))
     print_comparison(result)
-    for file in texts:
+    for file in (*texts, *([options.rerun] if options.rerun else [])):
         print(f'\n{file}')
     return 0
 

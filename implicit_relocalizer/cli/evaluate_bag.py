@@ -51,7 +51,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     add('--wrong-beyond', type=float, nargs=2, metavar=('M', 'DEG'),
         help='an estimate farther off is a false accept (0.5 10)')
     add('--model', type=Path, metavar='MODEL', dest='run_model',
-        help='the model that ran: --html then shows its points and the learned place')
+        help='the model that ran: --html and --rerun then show the learned place')
 
 
 def names_recording(path: Path) -> bool:
@@ -86,6 +86,7 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
         measure_run,
     )
     from implicit_relocalizer.evaluation.records import json_text, write_texts
+    from implicit_relocalizer.evaluation.rerun_recording import require_rerun, write_rerun
     from implicit_relocalizer.evaluation.run_frames import trajectory_texts
     from implicit_relocalizer.evaluation.run_text import describe_run
     from implicit_relocalizer.evaluation.trajectory_files import name_trajectories
@@ -96,11 +97,13 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
                          f'{wrong_beyond.rotation_deg:g}: expected metres and degrees above 0')
     camera = {name: getattr(options, name) for name in _CAMERA_OPTIONS
               if getattr(options, name) is not None}
-    if options.run_model and not options.html:
-        raise ValueError('--model is for the page of --html FILE; give both')
+    if options.run_model and not (options.html or options.rerun):
+        raise ValueError('--model is for --html FILE and --rerun FILE; give one of them too')
     if camera and not options.run_model:
         raise ValueError('--camera-info-topic, --camera-info-file and --rectified say how '
                          '--model MODEL sees the images; give it too')
+    if options.rerun:
+        require_rerun()
     other = read_other(options.against, {'kind': RUN_KIND})
     comparison = compare_run(read_recorded_run(path, _run_options(options)))
     result = measure_run(comparison, wrong_beyond, options.per_frame or other is not None)
@@ -111,15 +114,19 @@ def _evaluate(path: Path, options: argparse.Namespace) -> None:
     if options.tum:
         texts.update(name_trajectories(options.tum, *trajectory_texts(
             comparison.run, comparison.answers, comparison.reference_of)))
-    if options.html:
+    if options.html or options.rerun:
         from implicit_relocalizer.evaluation.report.page import render_page
         from implicit_relocalizer.evaluation.report.run_contents import run_contents
-        texts[options.html] = render_page(run_contents(
-            comparison, result, wrong_beyond, options.run_model, camera))
+        from implicit_relocalizer.evaluation.report.run_pictures import read_run_frames
+        contents = run_contents(comparison, result, wrong_beyond, options.run_model, camera)
+        if options.html:
+            texts[options.html] = render_page(contents)
+        if options.rerun:
+            write_rerun(options.rerun, contents, read_run_frames(comparison.run, camera))
     write_texts(texts)
     print(describe_run(result))
     print_comparison(result)
-    for file in texts:
+    for file in (*texts, *([options.rerun] if options.rerun else [])):
         print(f'\n{file}')
 
 

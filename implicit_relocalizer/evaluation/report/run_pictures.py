@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from implicit_relocalizer.evaluation.report.viewing import (
     picture_with_points,
 )
 from implicit_relocalizer.network.model_file import load_model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +88,28 @@ def read_media(run: RecordedRun, pictured: Sequence[int], model: Path | None,
         notes['cloud'] = 'The model gives no points, so there is no learned place to show.'
     return RecordedMedia({i: picture_with_points(module, frames[i])
                           for i in pictured if i in frames}, reports, cloud, notes)
+
+
+def read_run_frames(run: RecordedRun,
+                    camera_options: Mapping[str, Any]) -> list[tuple[int, Frame]]:
+    """Every image of a recording that can be read, by its index, in order.
+
+    Args:
+        run: The recording.
+        camera_options: Of `BagOptions`, as for `read_media`; where the calibration cannot be used,
+            intrinsics are the identity.
+    """
+    with open_bag(run.path) as bag:
+        try:
+            cameras = read_cameras(bag, choose_image_topic(bag, run.image_topic), BagOptions(
+                **{name: value for name, value in camera_options.items() if value is not None}))
+        except SceneError as error:
+            logger.warning('no frustums: %s', error)
+            cameras = None
+        frames, problems = _read_frames(bag, run, set(range(len(run.images))), cameras)
+    if problems:
+        logger.warning('%d images cannot be shown: %s', len(problems), problems[0])
+    return sorted(frames.items())
 
 
 def _read_frames(bag: Bag, run: RecordedRun, chosen: set[int],
