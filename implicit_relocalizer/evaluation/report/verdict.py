@@ -19,6 +19,7 @@ _COVERAGE_TOLERANCE = {1: 0.07, 2: 0.04}
 _LEAST_COMPARED = 20
 _MOST_CALIBRATION_ERROR = 0.05
 _MOST_FALSE_ACCEPTS = 0.01
+_MOST_WARNINGS = 12
 _AVAILABILITY_GOOD, _AVAILABILITY_FAIR = 0.9, 0.5
 
 
@@ -62,7 +63,8 @@ def findings(contents: ReportContents) -> list[Point]:
     points = (_of_run(result) if contents.kind == 'run' else _of_scene(result))
     points += _of_covariance(judged_covariance(contents))
     points += _of_confidence(result)
-    points += [Point('caution', str(warning)) for warning in list(result.get('warnings', ()))[:12]]
+    for warning in list(result.get('warnings', ()))[:_MOST_WARNINGS]:
+        points.append(Point('caution', f'{str(warning)[:1].upper()}{str(warning)[1:]}'))
     return points
 
 

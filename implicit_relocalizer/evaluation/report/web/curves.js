@@ -151,6 +151,7 @@ register('comparison', (host) => {
       root.append(svg('line', { x1: from, x2: to, y1: y, y2: y, stroke: colour, 'stroke-width': 4, opacity: 0.45 }));
       if (row.difference !== null) root.append(mark(row.is_clear ? 'diamond' : 'circle', x(row.difference), y, 4.5,
         { fill: row.is_clear ? colour : 'var(--sheet)', stroke: colour, 'stroke-width': 1.6 }));
+      else textLine(root, row.high === null ? box.right - 2 : box.left + 2, y - 4, '\u221e', row.high === null ? 'end' : 'start');
       textLine(root, box.left - 8, y + 4, row.label, 'end');
     });
   }

@@ -113,7 +113,7 @@ register('space', (host) => {
       }
       context.stroke();
     }
-    const every = Math.ceil(items.length / 150);
+    const every = Math.ceil(items.length / (data.kind === 'run' ? 120 : 60));
     items.forEach(({ pose, place }, i) => {
       if (i % every === 0 && (frames.group[place] !== 'train' || data.kind === 'run')) frustum(project, pose, colour, 1);
     });

@@ -54,7 +54,7 @@ register('time', (host) => {
       root.append(svg('line', { x1: box.left, x2: box.right, y1: y(wrong), y2: y(wrong),
         stroke: 'var(--wrong)', 'stroke-dasharray': '6 4' }),
       svg('text', { x: box.left + 5, y: y(wrong) - 5, class: 'plate',
-        style: 'fill: var(--wrong)' }, `false accept beyond ${format(wrong)}`));
+        style: 'fill: var(--wrong)' }, `${data.kind === 'run' ? 'false accept' : 'wrong'} beyond ${format(wrong)}`));
     }
     const lines = [];
     let line = [];
@@ -95,7 +95,9 @@ register('time', (host) => {
     ? 'The bands show how far the 1, 2 and 3 sigma ellipsoids of each answer\u2019s covariance '
       + 'reach in the direction of its error: a mark above the band is an error larger than the '
       + 'covariance said.'
-    : 'No usable covariance was given, so there is no band.'));
+    : 'No usable covariance was given, so there is no band.'),
+  ...(data.frame_count > frames.name.length ? [caption(`Of ${data.frame_count} images ${frames.name.length} `
+    + 'are drawn: of every stretch the worst answer, and one image without an answer.')] : []));
   return (place) => marksOf.forEach((draw) => draw(place));
 });
 
