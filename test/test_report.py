@@ -114,7 +114,7 @@ def test_without_a_model_the_page_says_what_it_lacks(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(('arguments', 'told'), [
-    (['--model', 'absent.pt'], '--model is for the page of --html'),
+    (['--model', 'absent.pt'], '--model is for --html FILE'),
     (['--html', 'page.html', '--model', 'absent.pt'], 'absent.pt'),
     (['--html', 'page.html', '--rectified'], '--rectified say how --model'),
     (['--html', '.'], 'is a folder; name a file')])

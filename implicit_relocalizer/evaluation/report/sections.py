@@ -123,10 +123,9 @@ def coverage_table(contents: ReportContents) -> Element:
     if covariance is None:
         return h('p', 'There is no covariance to judge.', class_='absent')
     whole = (contents.result['covariance'] or {}).get('test')
-    is_chosen = whole is not None and covariance is not whole
     parts = [covariance['position'], covariance['orientation']]
     names = ['position', 'orientation']
-    if is_chosen:
+    if whole is not None and covariance is not whole:
         parts += [whole['position'], whole['orientation']]
         names = [f'{name}, {kind}' for kind in ('accepted', 'all answers') for name in names]
     rows: list[list[Child]] = [

@@ -190,7 +190,7 @@ def _of_confidence(result: Mapping[str, Any]) -> list[Point]:
         points.append(Point('note', f'{at["good_accepted"]:.0%} of the good answers are accepted '
                                     f'at the threshold {at["threshold"]:.3f}.'))
     accepted, wrong = ((at or {}).get('counts') or {}).get('wrong', (0, 0))
-    if wrong:
+    if acceptance and wrong:
         points.append(Point('bad' if accepted else 'good',
                             f'{accepted} of the {wrong} answers that are farther off than '
                             f'{acceptance["bound_m"]:g} m or {acceptance["bound_deg"]:g}\u00b0 '
