@@ -42,7 +42,7 @@ from implicit_relocalizer.localization.rejection import Reason
 
 TYPES = {'/image': Image, '/camera_info': CameraInfo, '/tf': TFMessage, '/tf_static': TFMessage}
 EXACT = 1e-6
-STATES_WITHIN_S = 0.25  # ticks come every 0.05 s, and messages take their time
+STATES_WITHIN_S = 0.4  # ticks come every 0.05 s, and messages take their time
 TRIES = 3  # others keep the machine busy, and 50 ms are short then
 
 
@@ -121,7 +121,7 @@ class Player:
                    and peer.count_publishers('relocalizer/pose') and said.states):
             assert time.monotonic() < end_s, node.output()
             executor.spin_once(0.02)
-        spin_until(time.monotonic() + 0.5)  # the other side may still be matching
+        spin_until(time.monotonic() + 1.0)  # the other side may still be matching
         first_ns = self._messages[0][0]
         start_s = begun_s[0] = time.monotonic() - 1e-9 * (START_NS - first_ns) + 0.1
         for time_ns, name, cdr in self._messages:
