@@ -185,6 +185,13 @@ def test_the_page_is_small_however_long_the_run():
     # The worst of every stretch stays.
     worst = measure_frames(contents.frames).worst(np.arange(4000), 1)[0]
     assert worst in data['frames']['index'] and 9 in data['frames']['index']
+    assert data['frames']['group'].count('test') == 1000, 'frames that count go before others'
+    counts = data['counts']
+    assert sum(counts['classes']) == 999 and (counts['silent'], counts['refused']) == (1, 1)
+    long_run = replace(contents, frames=tuple(
+        replace(frame, group='test') for frame in contents.frames))
+    shown = page_data.choose_frames(long_run, measure_frames(long_run.frames), 300)
+    assert 150 < len(shown) <= 300 and {worst, 9} <= set(shown)
     with pytest.raises(ValueError, match=r'bytes, more than 5000000; give it fewer pictures'):
         render_page(scene_report(picture_bytes=1_300_000))
 

@@ -27,6 +27,8 @@ from implicit_relocalizer.evaluation.report.verdict import judged_covariance
 from implicit_relocalizer.evaluation.viewpoint import Viewpoint, view_from_above
 
 MAX_FRAMES, MAX_STATES, MAX_CURVE = 3000, 1000, 300
+# By which marks are coloured: one contains the other.
+_LIMITS = [limit for limit in RECALL_LIMITS if limit.rotation_deg == 5.0]
 _DIGITS = 5
 _INT16 = 32_000
 
@@ -41,13 +43,13 @@ def page_data(contents: ReportContents, measures: FrameMeasures,
         'groups': {group: GROUP_NAMES[group] for group in _groups(contents)},
         'judged': contents.judged_group,
         'axes': [view.right_name, view.up_name],
-        'limits': [[limit.translation_m, limit.rotation_deg, limit.label]
-                   for limit in RECALL_LIMITS if limit.rotation_deg == 5.0],
+        'limits': [[limit.translation_m, limit.rotation_deg, limit.label] for limit in _LIMITS],
         'wrong': [contents.wrong_beyond.translation_m, contents.wrong_beyond.rotation_deg],
         'sigmas': [[sigma, limit_of(sigma, 3) / limit_of(1, 3), share_of(sigma)]
                    for sigma in SIGMAS],
         'frames': _columns(contents, measures, view, shown),
         'frame_count': len(contents.frames),
+        'counts': _count(contents, measures),
         'states': [[number(i.start_s), number(i.end_s), clean(i.state), clean(i.reason),
                     clean(i.refusal)] for i in contents.states[:MAX_STATES]],
         'curves': _curves(contents, measures),
@@ -67,27 +69,46 @@ def script_text(values: Mapping[str, Any]) -> str:
 
 
 def choose_frames(contents: ReportContents, measures: FrameMeasures, count: int) -> list[int]:
-    """Indices of at most about `count` frames, in order.
+    """Indices of at most about `count` frames, in order; training frames get a quarter at most.
 
-    Of each of as many stretches as are needed, the worst answer and one image without an answer
-    stay, so that no peak and no gap goes missing; pictured frames always stay.
+    Of each of as many stretches as are needed, the worst answer, the median one and one image
+    without an answer stay, so that no peak and no gap goes missing; pictured frames always stay.
     """
-    total = len(contents.frames)
-    if total <= count:
-        return list(range(total))
-    badness = np.nan_to_num(measures.badness, nan=-1.0)
+    if len(contents.frames) <= count:
+        return list(range(len(contents.frames)))
+    groups = np.array([frame.group for frame in contents.frames])
+    background = np.flatnonzero(groups != contents.judged_group)
     chosen = set(contents.pictures)
-    for part in np.array_split(np.arange(total), max(1, (count - len(chosen)) // 2)):
-        chosen.add(int(part[np.argmax(badness[part])]))
+    chosen.update(background[np.unique(np.linspace(
+        0, len(background) - 1, min(count // 4, len(background))).astype(int))].tolist())
+    counted = np.flatnonzero(groups == contents.judged_group)
+    room = count - len(chosen)
+    if len(counted) <= room:
+        return sorted(chosen.union(counted.tolist()))
+    badness = np.nan_to_num(measures.badness, nan=-1.0)
+    for part in np.array_split(counted, max(1, room // 3)):
+        ascending = part[np.argsort(badness[part], kind='stable')]
         silent = part[~measures.is_answered[part]]
-        if len(silent):
-            chosen.add(int(silent[0]))
+        chosen.update(map(int, (ascending[-1], ascending[len(part) // 2], *silent[:1])))
     return sorted(chosen)
 
 
 def number(value: float | None) -> float | None:
     """Few digits; None for what is no number."""
     return None if value is None or not np.isfinite(value) else float(f'{value:.{_DIGITS}g}')
+
+
+def _count(contents: ReportContents, measures: FrameMeasures) -> dict[str, Any]:
+    """How many judged frames, drawn or not, keep which of `_LIMITS` first; the last one: none."""
+    indices = [i for i, f in enumerate(contents.frames) if f.group == contents.judged_group]
+    position_m, rotation_deg = measures.position_m[indices], measures.rotation_deg[indices]
+    is_judged = np.isfinite(position_m)
+    kept = [int(((position_m <= limit.translation_m) & (rotation_deg <= limit.rotation_deg)).sum())
+            for limit in _LIMITS]
+    return {'classes': np.diff([0, *kept, int(is_judged.sum())]).tolist(),
+            'silent': int((~measures.is_answered[indices]).sum()),
+            'without_reference': int((measures.is_answered[indices] & ~is_judged).sum()),
+            'refused': sum(contents.frames[i].is_accepted is False for i in indices)}
 
 
 def _groups(contents: ReportContents) -> list[str]:

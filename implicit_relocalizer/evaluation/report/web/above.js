@@ -51,14 +51,12 @@ register('above', (host) => {
     layer.append(svg('path', { d: path(line), fill: 'none', stroke: 'var(--truth)',
       'stroke-width': 1.6 }));
   }
-  const counts = new Map();
   let outside = 0;
   const order = [...judged].sort((a, b) => (errorClass(a) ?? -1) - (errorClass(b) ?? -1));
   for (const place of order) {
     const truth = frames.true[place], estimate = frames.estimate[place];
     const kind = estimate ? errorClass(place) : 'none';
     const refused = frames.accepted[place] === false;
-    counts.set(kind, (counts.get(kind) || 0) + 1);
     if (estimate && truth) layer.append(svg('path', { d: path([at(truth), at(estimate)]),
       stroke: classColour(kind), 'stroke-width': 1.1, opacity: 0.75 }));
     if (truth && data.kind === 'scene') layer.append(mark('circle', ...at(truth), 1.3,
@@ -77,14 +75,13 @@ register('above', (host) => {
   const spotOf = (place) => frames.estimate[place] || frames.true[place];
   followPointer(root, judged, (place) => spotOf(place) ? at(spotOf(place)) : null);
   const items = errorClasses.map((text, i) => [mark(errorShapes[i], 11, 7, errorSizes[i],
-    { fill: classColour(i), stroke: classColour(i) }), `${text}: ${counts.get(i) || 0}`]);
-  if (counts.get('none')) items.push([mark('cross', 11, 7, 4, { stroke: 'var(--ink)' }),
-    `no answer: ${counts.get('none')}`]);
-  if (counts.get(null)) items.push([mark('circle', 11, 7, 3, { fill: 'none', stroke: 'var(--truth)' }),
-    `no reference: ${counts.get(null)}`]);
-  const refusedCount = judged.filter((place) => frames.accepted[place] === false).length;
-  if (refusedCount) items.push([mark('circle', 11, 7, 3.4, { fill: 'var(--sheet)', stroke: 'var(--ink)', 'stroke-width': 1.4 }),
-    `hollow: would be refused: ${refusedCount}`]);
+    { fill: classColour(i), stroke: classColour(i) }), `${text}: ${data.counts.classes[i]}`]);
+  if (data.counts.silent) items.push([mark('cross', 11, 7, 4, { stroke: 'var(--ink)' }),
+    `no answer: ${data.counts.silent}`]);
+  if (data.counts.without_reference) items.push([mark('circle', 11, 7, 3, { fill: 'none', stroke: 'var(--truth)' }),
+    `no reference: ${data.counts.without_reference}`]);
+  if (data.counts.refused) items.push([mark('circle', 11, 7, 3.4, { fill: 'var(--sheet)', stroke: 'var(--ink)', 'stroke-width': 1.4 }),
+    `hollow: would be refused: ${data.counts.refused}`]);
   if (data.kind === 'run') items.push([lineSample({ stroke: 'var(--truth)' }), 'reference']);
   if (placesOf('train').length) items.push([mark('circle', 11, 7, 2.4, { fill: 'var(--training)' }),
     'training image']);

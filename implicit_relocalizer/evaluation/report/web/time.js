@@ -97,7 +97,7 @@ register('time', (host) => {
       + 'covariance said.'
     : 'No usable covariance was given, so there is no band.'),
   ...(data.frame_count > frames.name.length ? [caption(`Of ${data.frame_count} images ${frames.name.length} `
-    + 'are drawn: of every stretch the worst answer, and one image without an answer.')] : []));
+    + 'are drawn: of every stretch the worst answer, the median one, and one image without an answer.')] : []));
   return (place) => marksOf.forEach((draw) => draw(place));
 });
 
