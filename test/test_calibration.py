@@ -21,6 +21,7 @@ from implicit_relocalizer.evaluation.calibration_measures import (
     join,
     judge,
     measure_verdicts,
+    reliability,
 )
 from implicit_relocalizer.network.calibration import (
     FEATURES,
@@ -246,3 +247,9 @@ def test_the_calibration_error_is_the_distance_from_the_truth():
     assert expected_calibration_error(confidence, honest) < 0.02
     assert expected_calibration_error(confidence, rng.uniform(size=20000) < confidence**3) > 0.2
     assert expected_calibration_error(np.empty(0), np.empty(0, bool)) is None
+
+
+def test_answers_of_one_confidence_count_alike_whatever_their_order():
+    good = np.repeat([True, False], 50)
+    assert expected_calibration_error(np.full(100, 0.5), good) == 0.0
+    assert {share for _, share, _ in reliability(np.full(100, 0.5), good)} == {0.5}

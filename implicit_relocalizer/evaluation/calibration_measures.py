@@ -95,10 +95,18 @@ def expected_calibration_error(confidence_n: Float64Array,
 
 def reliability(confidence_n: Float64Array,
                 good_n: NDArray[np.bool_]) -> list[tuple[float, float, int]]:
-    """Mean confidence, share of good answers and count in bins of equal counts, ascending."""
+    """Mean confidence, share of good answers and count in bins of equal counts, ascending.
+
+    Answers of one and the same confidence count alike, whichever bin they fall into: their order
+    means nothing.
+    """
+    if not len(confidence_n):
+        return []
+    _, level_n, counts = np.unique(confidence_n, return_inverse=True, return_counts=True)
+    share_n = (np.bincount(level_n, good_n) / counts)[level_n]
     parts = np.array_split(np.argsort(confidence_n, kind='stable'), min(_BINS, len(confidence_n)))
-    return [(float(confidence_n[part].mean()), float(good_n[part].mean()), len(part))
-            for part in parts] if len(confidence_n) else []
+    return [(float(confidence_n[part].mean()), float(share_n[part].mean()), len(part))
+            for part in parts]
 
 
 def _share(which: NDArray[np.bool_]) -> float | None:

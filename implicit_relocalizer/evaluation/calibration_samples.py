@@ -16,6 +16,7 @@ from implicit_relocalizer.data.augmentation import ViewRange, draw_views
 from implicit_relocalizer.data.frames import Frame
 from implicit_relocalizer.data.images import as_float_images, read_frame_image
 from implicit_relocalizer.evaluation.calibration_fit import Sample
+from implicit_relocalizer.evaluation.elsewhere import fit_to_camera
 from implicit_relocalizer.evaluation.locating import Module, is_pose
 from implicit_relocalizer.network.model_file import ModelMetadata
 
@@ -67,8 +68,9 @@ class CalibrationSampler:
     def elsewhere(self, frames: Iterable[Frame]) -> Iterator[Sample]:
         """Images of another place, in the size and with the intrinsics of this model's."""
         for frame in frames:
-            image_13hw = as_float_images(read_frame_image(frame).unsqueeze(0))
-            yield from self._ask(self._fit(image_13hw), self._K_33.unsqueeze(0), None, 'elsewhere')
+            image_hw3 = fit_to_camera(read_frame_image(frame), self._size)
+            yield from self._ask(as_float_images(image_hw3.unsqueeze(0)), self._K_33.unsqueeze(0),
+                                 None, 'elsewhere')
 
     def nowhere(self, frames: Sequence[Frame], count: int) -> Iterator[Sample]:
         """Frames cut into tiles that are laid out anew (local features without a place), noise."""
@@ -81,16 +83,6 @@ class CalibrationSampler:
                 coarse = torch.rand((1, 3, 4 * tiles, 5 * tiles), generator=self._generator)
                 noise = interpolate(coarse, size=image_13hw.shape[2:], mode='bilinear')
                 yield from self._ask(noise, K_133, None, 'noise')
-
-    def _fit(self, image_13hw: Tensor) -> Tensor:
-        """Cut to the aspect ratio of the model's images, and resized to them."""
-        width, height = self._size
-        rows, columns = image_13hw.shape[2:]
-        cut_rows = min(rows, round(columns * height / width))
-        cut_columns = min(columns, round(rows * width / height))
-        top, left = (rows - cut_rows) // 2, (columns - cut_columns) // 2
-        cut = image_13hw[:, :, top:top + cut_rows, left:left + cut_columns]
-        return interpolate(cut, size=(height, width), mode='bilinear', antialias=True)
 
     @torch.inference_mode()
     def _ask(self, image_13hw: Tensor, K_133: Tensor, T_144: Tensor | None,
