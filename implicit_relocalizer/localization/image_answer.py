@@ -87,7 +87,8 @@ class ImageAnswerer:
                  wants_points: Callable[[], bool], moves_robot: Callable[[], bool],
                  camera_info_topic: str, warn_once: Callable[[str], object],
                  wait_for: WaitFor | None = None,
-                 clock_s: Callable[[], float] = time.perf_counter) -> None:
+                 clock_s: Callable[[], float] = time.perf_counter,
+                 decode: Callable[[Any], NDArray[np.uint8]] = rgb_from_message) -> None:
         """
         Args:
             runner: The model.
@@ -100,6 +101,7 @@ class ImageAnswerer:
             warn_once: Gets the same sentence with every image that it is true of.
             wait_for: How to wait for the first CameraInfo; by default, for another thread.
             clock_s: Measures how long the model takes.
+            decode: Makes an RGB array of an image message, or raises NoPoseError.
         """
         self._camera_info_topic = camera_info_topic
         self._runner = runner
@@ -110,6 +112,7 @@ class ImageAnswerer:
         self._warn_once = warn_once
         self._wait_for = wait_for or self._wait_for_thread
         self._clock_s = clock_s
+        self._decode = decode
         self._camera_info: Any = None
         self._news = threading.Condition()
         self._waits = True
@@ -138,7 +141,7 @@ class ImageAnswerer:
         inference_s = confidence = fix = refusal = None
         try:
             _check_camera_frame(settings, camera_frame)
-            rgb_hw3 = rgb_from_message(image)
+            rgb_hw3 = self._decode(image)
             K_33 = self._intrinsics((rgb_hw3.shape[1], rgb_hw3.shape[0]), settings)
             started_s = self._clock_s()
             estimate = self._runner.locate(rgb_hw3, K_33, self._wants_points())

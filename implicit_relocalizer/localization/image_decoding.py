@@ -1,15 +1,16 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Image messages to RGB arrays, converted as cv_bridge does.
+"""Image messages to RGB arrays, without ROS.
 
-By OpenCV alone, so that the node, and a replay of its recording without ROS, see the same. The
-same images mean the same here as in a bag that a map is learned from
+The node converts by cv_bridge, a replay of its recording by OpenCV alone, and both see the same.
+The same images mean the same here as in a bag that a map is learned from
 (`data/readers/bag_images.py`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import cv2
@@ -18,8 +19,15 @@ from numpy.typing import NDArray
 
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
+# These name no colours, yet drivers send pictures under them.
+_PICTURES_WITHOUT_COLOUR_NAME = {'8UC1': 'mono8', '8UC3': 'bgr8'}
 _DEPTH_ENCODINGS = ('16UC1', '32FC1')
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b'\xff\xd8', b'\xff\xda', b'\xff\xd9'
+
+
+# (H, W) or (H, W, channels) without padding, and their encoding, to (H, W, 3) RGB of 8 bits.
+# Raises ValueError with the reason where that cannot be done.
+Convert = Callable[[NDArray[Any], str], NDArray[Any]]
 
 
 class _Encoding(NamedTuple):
@@ -43,16 +51,26 @@ def _encodings() -> dict[str, _Encoding]:
         encodings[name] = _Encoding(2, 8, cv2.COLOR_YUV2RGB_UYVY)
     for name in ('yuv422_yuy2', 'yuyv'):
         encodings[name] = _Encoding(2, 8, cv2.COLOR_YUV2RGB_YUYV)
-    # These name no colours, yet drivers send pictures under them.
-    encodings['8UC1'] = encodings['mono8']
-    encodings['8UC3'] = encodings['bgr8']
+    for name, meant in _PICTURES_WITHOUT_COLOUR_NAME.items():
+        encodings[name] = encodings[meant]
     return encodings
 
 
 ENCODINGS = _encodings()
 
 
-def rgb_from_message(message: Any) -> NDArray[np.uint8]:
+def convert_by_opencv(pixels: NDArray[Any], encoding: str) -> NDArray[Any]:
+    """`Convert` as cv_bridge does, where there is none."""
+    known = ENCODINGS[encoding]
+    if known.to_rgb is not None:
+        try:
+            pixels = cv2.cvtColor(pixels, known.to_rgb)
+        except cv2.error as error:  # such as YUV 4:2:2 of an odd width
+            raise ValueError(str(error)) from error
+    return np.rint(pixels * (255.0 / 65535.0)) if known.bits == 16 else pixels
+
+
+def rgb_from_message(message: Any, convert: Convert = convert_by_opencv) -> NDArray[np.uint8]:
     """Decode an image message to contiguous, writable H x W x 3 RGB.
 
     Images of 16 bits become 8 bit ones over their whole range. The result may share the memory
@@ -63,6 +81,7 @@ def rgb_from_message(message: Any) -> NDArray[np.uint8]:
             number of bytes; or of sensor_msgs/CompressedImage with JPEG or PNG data (or what else
             OpenCV reads), in the format field image_transport's 'ENCODING; CODEC compressed
             STORED' or anything.
+        convert: Makes RGB of what is there.
 
     Raises:
         NoPoseError: `BIG_ENDIAN`, or `ENCODING` for an unknown encoding, depth, damaged data, or
@@ -70,7 +89,7 @@ def rgb_from_message(message: Any) -> NDArray[np.uint8]:
     """
     if hasattr(message, 'format'):
         pixels, name = _decompress(message)
-        return _to_rgb(pixels, ENCODINGS[name], name)
+        return _to_rgb(pixels, name, name, convert)
     encoding = ENCODINGS.get(message.encoding)
     if encoding is None:
         raise _encoding_error(message.encoding, 'it is unknown, or names no colours')
@@ -79,19 +98,17 @@ def rgb_from_message(message: Any) -> NDArray[np.uint8]:
             Reason.BIG_ENDIAN,
             f"a big-endian image in encoding '{message.encoding}' is not supported; let its "
             f'publisher send little-endian or 8 bit images')
-    return _to_rgb(_raw_pixels(message, encoding), encoding, message.encoding)
+    name = _PICTURES_WITHOUT_COLOUR_NAME.get(message.encoding, message.encoding)
+    return _to_rgb(_raw_pixels(message, encoding), name, message.encoding, convert)
 
 
-def _to_rgb(pixels: NDArray[Any], encoding: _Encoding, name: str) -> NDArray[np.uint8]:
-    if encoding.to_rgb is not None:
-        try:
-            pixels = cv2.cvtColor(pixels, encoding.to_rgb)
-        except cv2.error as error:  # such as YUV 4:2:2 of an odd width
-            raise _encoding_error(name, ' '.join(str(error).split())) from error
-    if encoding.bits == 16:
-        pixels = np.rint(pixels * (255.0 / 65535.0))
+def _to_rgb(pixels: NDArray[Any], encoding: str, name: str, convert: Convert) -> NDArray[np.uint8]:
+    try:
+        rgb_hw3 = convert(pixels, encoding)
+    except ValueError as error:
+        raise _encoding_error(name, ' '.join(str(error).split())) from error
     # torch takes no read-only memory, which a view of the message can be.
-    return np.require(pixels, np.uint8, ['C', 'W'])
+    return np.require(rgb_hw3, np.uint8, ['C', 'W'])
 
 
 def _raw_pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:

@@ -37,6 +37,7 @@ from implicit_relocalizer.ros.conversions import (
     pose_with_covariance_msg,
 )
 from implicit_relocalizer.ros.frame_tree import FrameTree
+from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 from implicit_relocalizer.ros.image_subscription import ImageSubscription, compressed_topic
 from implicit_relocalizer.ros.inference_thread import InferenceThread
 from implicit_relocalizer.ros.initial_pose import InitialPose
@@ -89,7 +90,7 @@ class ActiveRelocalizer:
             lambda: self._points_publisher.get_subscription_count() > 0,
             lambda: self._map_transform.moves_robot,
             self._info_subscription.topic_name,
-            lambda text: node.get_logger().warning(text, once=True))
+            lambda text: node.get_logger().warning(text, once=True), decode=rgb_from_msg)
         self._thread = InferenceThread(node, self._answerer.answer,
                                        lambda: self._settings.max_rate_hz, self._on_answer,
                                        on_fault)

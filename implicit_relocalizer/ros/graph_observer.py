@@ -41,8 +41,8 @@ from implicit_relocalizer.localization.camera_check import (
     Size,
     calibration_from_message,
 )
-from implicit_relocalizer.localization.image_decoding import rgb_from_message
 from implicit_relocalizer.localization.rejection import NoPoseError
+from implicit_relocalizer.ros.image_decoding import rgb_from_msg
 from implicit_relocalizer.ros.node_inquiry import NodeInquiry
 from implicit_relocalizer.ros.transform_watch import TransformWatch, node_of
 
@@ -261,7 +261,7 @@ def _read_size(image: Image | CompressedImage | None) -> tuple[Size | None, str]
     if image is None:
         return None, ''
     try:
-        height, width, _ = rgb_from_message(image).shape
+        height, width, _ = rgb_from_msg(image).shape
     except NoPoseError as error:
         return None, str(error)
     return (width, height), ''
