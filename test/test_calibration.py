@@ -232,12 +232,19 @@ def test_too_little_to_fit_on_is_told():
         fit_calibration(only_good, BOUND_M, BOUND_DEG, 0.01)
 
 
-def test_a_threshold_lets_so_many_pass_and_is_never_below_one_half():
-    good, bad = np.array([0.9, 0.95, 0.99]), np.linspace(0.0, 0.8, 101)
-    threshold = choose_threshold(good, bad, 0.0)
-    assert 0.8 < threshold < 0.9
-    assert (bad >= choose_threshold(good, bad, 0.05)).sum() == 5
-    assert 0.5 <= choose_threshold(good, bad / 100.0, 0.0) < 0.9
+def test_a_threshold_lies_between_the_bad_answers_and_the_ordinary_good_ones():
+    ordinary, bad = np.linspace(0.95, 0.999, 101), np.linspace(0.0, 0.8, 101)
+    threshold = choose_threshold(ordinary, bad, 0.0)
+    middle = 0.5 * (np.log(0.8 / 0.2) + np.log(0.95245 / 0.04755))  # 95 % exceed 0.95245
+    assert threshold == pytest.approx(expit(middle), abs=1e-6)
+    assert 0.5 < choose_threshold(ordinary, bad / 100.0, 0.0) < 0.95
+
+
+def test_where_there_is_no_room_the_bad_answers_decide():
+    bad = np.linspace(0.0, 0.8, 101)
+    threshold = choose_threshold(np.linspace(0.5, 0.9, 101), bad, 0.05)
+    assert (bad >= threshold).sum() == 5
+    assert choose_threshold(np.full(3, 0.6), bad, 0.0) > 0.8
 
 
 def test_the_calibration_error_is_the_distance_from_the_truth():

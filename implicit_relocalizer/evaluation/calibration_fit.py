@@ -27,6 +27,8 @@ Float64Array = NDArray[np.float64]
 # samples say more than it does.
 _RIDGE = 3.0
 _FEWEST_SAMPLES = 20
+# Of good answers to unspoilt views, that a threshold may cost at most.
+_LOST_ORDINARY_SHARE = 0.05
 # By how much the share of errors within 1, 2 and 3 sigma may be off for it to be as bad.
 _COVERAGE_TOLERANCES = (0.07, 0.04, 0.02)
 
@@ -109,28 +111,36 @@ def fit_calibration(samples: Sequence[Sample], bound_m: float, bound_deg: float,
     z = np.clip((features - mean) / scale, -MOST_Z, MOST_Z)  # as the model does
     confidence = _fit_logistic(z, good)
     probability = expit(confidence[0] + z @ confidence[1:])
-    views = [sample for sample, is_good in zip(samples, good, strict=True)
-             if is_good and sample.kind == 'view']
-    views = views or [sample for sample, is_good in zip(samples, good, strict=True) if is_good]
+    is_ordinary = good & np.array([sample.kind == 'view' for sample in samples], bool)
+    if not is_ordinary.any():
+        is_ordinary = good
+    views = [sample for sample, chosen in zip(samples, is_ordinary, strict=True) if chosen]
     log_scale_2 = np.array([_fit_scale(views, slice(0, 3), 'translation_error_3'),
                             _fit_scale(views, slice(3, 6), 'rotation_error_3')])
     return FittedCalibration(mean, scale, confidence, log_scale_2, choose_threshold(
-        probability[good], probability[~good], false_accept_rate))
+        probability[is_ordinary], probability[~good], false_accept_rate))
 
 
-def choose_threshold(good: Float64Array, bad: Float64Array, false_accept_rate: float) -> float:
-    """The least probability, at least one half, that so few bad answers pass.
+def choose_threshold(ordinary: Float64Array, bad: Float64Array,
+                     false_accept_rate: float) -> float:
+    """A threshold of confidence between the bad answers and the good ones to ordinary views.
 
-    It lies in the middle (of log odds) between the last bad answer that may not pass and the next
-    answer above it, so that neither has to be just like those seen.
+    The least that may be is the probability, at least one half, that so few bad answers pass;
+    the most is what 95 % of the ordinary views exceed. In the middle (of log odds) neither has to
+    be just like those seen: places that nobody asked about look like this one in their own ways.
+    Where the good ones leave no such room, the bad ones decide.
+
+    Args:
+        ordinary: Confidence of good answers to unspoilt views.
+        bad: Of bad answers.
+        false_accept_rate: How large a share of the bad ones may pass.
     """
     may_pass = int(np.floor(false_accept_rate * len(bad)))
     edge = max(0.5, float(np.sort(bad)[-(may_pass + 1)]))
-    above = np.concatenate([good, bad])
-    above = above[above > edge]
-    if not len(above):
+    exceeded = float(np.quantile(ordinary, _LOST_ORDINARY_SHARE))
+    if exceeded <= edge:
         return min(edge + 1e-6, 1.0)
-    return float(expit(0.5 * (_log_odds(edge) + _log_odds(float(above.min())))))
+    return float(expit(0.5 * (_log_odds(edge) + _log_odds(exceeded))))
 
 
 def _fit_logistic(z: Float64Array, good: NDArray[np.bool_]) -> Float64Array:
