@@ -62,6 +62,18 @@ class Mute(nn.Module):
         return {'confidence': K.sum()}
 
 
+class Earlier(nn.Module):
+    """A model whose calibration is of an older version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calibration = nn.Module()
+        self.calibration.register_buffer('position_weights_g', torch.zeros(8))
+
+    def forward(self, image_hw3: Tensor, K: Tensor) -> Dict[str, Tensor]:
+        return {'confidence': K.sum() + self.calibration.position_weights_g.sum()}
+
+
 def write_scene(folder: Path, sky: float, ground: float, held_out: int = 32) -> Path:
     """A camera in the origin that sees sky and ground; every other frame is held out."""
     for name in ('rgb', 'poses', 'splits'):
@@ -142,9 +154,11 @@ def test_what_cannot_be_calibrated_is_told_and_left_alone(here, elsewhere, model
                                                           capsys):
     few = write_scene(tmp_path / 'few', 220.0, 30.0, held_out=8)
     mute = write_model(tmp_path / 'mute.pt', Mute())
+    earlier = write_model(tmp_path / 'earlier.pt', Earlier())
     before = model.read_bytes()
     for arguments, reason in (
             ([str(mute), str(here)], 'mute.pt: is not a localizer of this version'),
+            ([str(earlier), str(here)], 'earlier.pt: is not a localizer of this version'),
             ([str(model), str(few)], 'has 8 held-out frames; a calibration needs at least 16'),
             ([str(model), str(here), '--bound', '0', '5'], 'bounds have to be positive'),
             ([str(model), str(here), '--false-accepts', '1'], 'a share is from 0 to below 1'),

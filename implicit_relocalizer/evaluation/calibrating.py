@@ -22,7 +22,12 @@ from implicit_relocalizer.evaluation.calibration_fit import (
 from implicit_relocalizer.evaluation.calibration_measures import join, judge, measure_verdicts
 from implicit_relocalizer.evaluation.calibration_samples import CalibrationSampler
 from implicit_relocalizer.evaluation.locating import spread
-from implicit_relocalizer.network.calibration import FEATURES, Calibration, start_anew
+from implicit_relocalizer.network.calibration import (
+    FEATURES,
+    Calibration,
+    has_calibration,
+    start_anew,
+)
 from implicit_relocalizer.network.model_file import ModelMetadata, load_model, save_model
 
 # Neighbouring frames err alike: a whole stretch of the drive is left out at a time.
@@ -78,7 +83,7 @@ def calibrate_model(path: Path, scene: Scene, others: Sequence[Scene], out: Path
         ModelFileError: the file cannot be used.
     """
     module, metadata = load_model(path, device)
-    if not hasattr(module, 'calibration'):
+    if not has_calibration(module):
         raise CalibrationError(f'{path}: is not a localizer of this version, which could be '
                                f'calibrated; train it again with `implicit-relocalizer train`')
     frames = scene.split('test')

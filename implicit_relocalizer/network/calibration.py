@@ -73,6 +73,14 @@ class Calibration(nn.Module):
         return torch.linalg.vector_norm(torch.maximum(below, above).clamp(min=0.0))
 
 
+def has_calibration(module: nn.Module) -> bool:
+    """Whether a module, such as one of a model file, has a calibration of this version."""
+    calibration = getattr(module, 'calibration', None)
+    return isinstance(calibration, nn.Module) and (
+        {name: buffer.shape for name, buffer in calibration.named_buffers()}
+        == {name: buffer.shape for name, buffer in Calibration().named_buffers()})
+
+
 @torch.no_grad()
 def start_anew(calibration: nn.Module, position_min_m: Sequence[float],
                position_max_m: Sequence[float]) -> None:
