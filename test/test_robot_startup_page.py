@@ -49,7 +49,7 @@ def test_every_command_of_ours_parses(monkeypatch, capsys):
     for command in commands('implicit-relocalizer'):
         assert main(command[1:]) == 0, (command, capsys.readouterr().err)
     assert [options.command for options in ran] == [
-        'inspect', 'train', 'evaluate', 'doctor', 'evaluate']
+        'inspect', 'train', 'evaluate', 'calibrate', 'doctor', 'evaluate', 'evaluate']
 
 
 def test_every_launch_argument_exists_and_every_one_is_told_of():
