@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip('rosbags', reason='needs rosbags, from the extra train')
 
@@ -43,6 +44,9 @@ from replay_runs import (
 from implicit_relocalizer.cli import main
 from implicit_relocalizer.data.readers.bag_storage import open_bag
 from implicit_relocalizer.data.readers.bag_tf import stamp_to_ns
+from implicit_relocalizer.localization.model_runner import ModelRunner
+from implicit_relocalizer.localization.parameter_file import parameters_of, read_parameter_file
+from implicit_relocalizer.replay.replaying import ReplayOptions, replay_bag
 
 
 @pytest.fixture(scope='module')
@@ -198,3 +202,29 @@ def test_in_startup_nobody_looks_any_more_once_the_place_is_known(folder, tmp_pa
 
 
 # --- what cannot be done ---
+
+
+def test_answers_on_several_cores_are_the_same_in_the_same_order(folder, tmp_path):
+    for workers in (1, 3):
+        assert replay(folder, folder / 'drive', tmp_path / str(workers), *ALONE, '--workers',
+                      workers) == 0
+    alone, together = (content_of(tmp_path / str(workers)) for workers in (1, 3))
+    assert len(alone) > COUNT and together == alone
+    assert len(answers_of(tmp_path / '3')) > COUNT / 2
+
+
+def test_no_image_is_asked_about_twice(folder, tmp_path):
+    runner = ModelRunner(folder / 'model.pt', torch.device('cpu'))
+    settings = parameters_of({**read_parameter_file(folder / 'parameters.yaml'),
+                              'model': str(folder / 'model.pt')}, 'a test')
+    calls = [len(replay_bag(folder / 'drive', tmp_path / str(workers), runner, settings,
+                            ReplayOptions(workers=workers)).inference_s) for workers in (1, 4)]
+    # Those ahead know no CameraInfo before the first, and may answer what is refused before.
+    assert COUNT / 2 < calls[0] <= calls[1] <= COUNT + 2
+
+
+def content_of(path: Path) -> list[tuple]:
+    """Every message of a recording as it is: topic, time and bytes."""
+    with open_bag(path) as bag:
+        return [(topic.name, time_ns, bytes(cdr))
+                for topic, time_ns, cdr in bag.serialized_messages(bag.topics)]

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from implicit_relocalizer.cli.evaluate import positive
 from implicit_relocalizer.cli.evaluate_bag import UNUSABLE_STATUS
 from implicit_relocalizer.cli.subparsers import Subparsers
 
@@ -42,6 +44,9 @@ def add_parser(commands: Subparsers) -> None:
     add('--inference-ms', type=_pace, metavar='MS',
         help="how long the model takes in the recording's time, or `measured`; images that are "
              'superseded meanwhile are dropped, as by the live node')
+    add('--workers', type=positive, default=None, metavar='N',
+        help='images that are answered at the same time, where every image is answered '
+             '(default: as many as there are cores; 1 with CUDA)')
     parser.set_defaults(run=run)
 
 
@@ -70,11 +75,14 @@ def _replay(options: argparse.Namespace) -> None:
     from implicit_relocalizer.replay.replaying import ReplayOptions, replay_bag
     refuse_output(options.out, options.bag, options.force)  # before the model takes its seconds
     limit_threads(settings.num_threads)
-    runner = ModelRunner(settings.model, choose_device(settings.device))
+    device = choose_device(settings.device)
+    workers = options.workers or (1 if device.type == 'cuda' or settings.num_threads != 1
+                                  else len(os.sched_getaffinity(0)))
+    runner = ModelRunner(settings.model, device)
     runner.warm_up()
     result = replay_bag(options.bag, options.out, runner, settings, ReplayOptions(
         options.image_topic, options.camera_info_topic, options.inference_ms or Pace(),
-        options.storage, not options.no_images, options.force))
+        options.storage, not options.no_images, options.force, workers))
     print(describe_replay(result))
     print(f'\n{options.out}')
 

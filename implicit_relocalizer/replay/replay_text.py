@@ -30,9 +30,9 @@ def describe_replay(result: ReplayResult) -> str:
     lines.append('states')
     for time_ns, transition in journal.transitions:
         lines.append(f'  {(time_ns - result.start_ns) / NS_PER_S:8.2f} s  {transition}')
-    if journal.inference_s:
-        lines.append(f'model            {1e3 * median(journal.inference_s):.1f} ms in the median, '
-                     f'{1e3 * max(journal.inference_s):.1f} ms at most, here and now')
+    if result.inference_s:
+        lines.append(f'model            {1e3 * median(result.inference_s):.1f} ms in the median, '
+                     f'{1e3 * max(result.inference_s):.1f} ms at most, here and now')
     lines.append(f'speed            {result.duration_s:.1f} s of the recording in '
                  f'{result.wall_s:.1f} s: {result.speed:.1f} x real time')
     return '\n'.join(lines)

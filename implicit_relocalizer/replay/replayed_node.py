@@ -74,24 +74,47 @@ class Journal:
     Attributes:
         transitions: Changes of state, with the time.
         examples: Of each reason the first sentence.
-        inference_s: What each call of the model took here and now.
     """
 
     transitions: list[tuple[int, Transition]] = field(default_factory=list)
     examples: dict[Reason, str] = field(default_factory=dict)
-    inference_s: list[float] = field(default_factory=list)
+
+
+class TimedRunner:
+    """A model whose calls are timed, whichever thread makes them.
+
+    Attributes:
+        durations_s: Of every call.
+    """
+
+    def __init__(self, runner: Runner) -> None:
+        self.metadata = runner.metadata
+        self.durations_s: list[float] = []
+        self._runner = runner
+
+    @property
+    def bounds(self) -> MappedBounds:
+        """Where the training cameras were."""
+        return self._runner.bounds
+
+    def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
+               with_points: bool = False) -> PoseEstimate:
+        """As the model's."""
+        started_s = time.perf_counter()
+        try:
+            return self._runner.locate(image_hw3, K_33, with_points)
+        finally:
+            self.durations_s.append(time.perf_counter() - started_s)
 
 
 class _PacedRunner:
     """A model that takes its time on the timeline."""
 
-    def __init__(self, runner: Runner, timeline: Timeline[Any], pace: Pace,
-                 journal: Journal) -> None:
+    def __init__(self, runner: Runner, timeline: Timeline[Any], pace: Pace) -> None:
         self.metadata = runner.metadata
         self._runner = runner
         self._timeline = timeline
         self._pace = pace
-        self._journal = journal
 
     @property
     def bounds(self) -> MappedBounds:
@@ -104,7 +127,6 @@ class _PacedRunner:
             return self._runner.locate(image_hw3, K_33, with_points)
         finally:
             took_s = time.perf_counter() - started_s
-            self._journal.inference_s.append(took_s)
             pace_s = self._pace.inference_s
             self._timeline.sleep(took_s if pace_s is None else pace_s)
 
@@ -142,7 +164,7 @@ class ReplayedNode:
             lambda: timeline.now_ns)
         self._relocalization = Relocalization(settings, self.statistics, self)
         self._answerer = ImageAnswerer(
-            _PacedRunner(runner, timeline, pace, self.journal), self._frames, lambda: settings,
+            _PacedRunner(runner, timeline, pace), self._frames, lambda: settings,
             lambda: False, lambda: self._map_transform.moves_robot, camera_info_topic,
             self._warn_once, timeline.wait_for, lambda: timeline.now_s)
         self._waiting: deque[tuple[int, Any]] = deque()

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from implicit_relocalizer.replay.bag_output import (
     storage_of,
     write_bag,
 )
+from implicit_relocalizer.replay.lookahead import Lookahead
 from implicit_relocalizer.replay.messages import (
     DIAGNOSTICS_TYPE,
     TF_TYPE,
@@ -38,7 +40,12 @@ from implicit_relocalizer.replay.messages import (
     pose_message,
     transform_message,
 )
-from implicit_relocalizer.replay.replayed_node import Journal, Pace, ReplayedNode
+from implicit_relocalizer.replay.replayed_node import (
+    Journal,
+    Pace,
+    ReplayedNode,
+    TimedRunner,
+)
 from implicit_relocalizer.replay.timeline import Timeline
 
 POSE_TOPIC = f'/{NODE_NAME}/pose'
@@ -59,6 +66,7 @@ class ReplayOptions:
         storage: 'mcap' or 'sqlite3'; that of the source when None.
         with_images: Copy the images.
         force: Replace a bag at the place of the output.
+        workers: Images that are answered at the same time, where each is answered in its turn.
     """
 
     image_topic: str | None = None
@@ -67,6 +75,7 @@ class ReplayOptions:
     storage: str | None = None
     with_images: bool = True
     force: bool = False
+    workers: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,7 +88,8 @@ class ReplayResult:
         images: How many the recording has, damaged ones included.
         damaged: Messages that could not be read, by topic.
         statistics: What became of the images that were wanted.
-        journal: Changes of state, examples of refusals, times of the model.
+        journal: Changes of state, examples of refusals.
+        inference_s: What each call of the model took here and now.
         start_ns: Time of the first message.
         duration_s: From there to the end, in the recording's time.
         wall_s: How long it took.
@@ -91,6 +101,7 @@ class ReplayResult:
     damaged: Counter[str]
     statistics: RunStatistics
     journal: Journal
+    inference_s: list[float]
     start_ns: int
     duration_s: float
     wall_s: float
@@ -124,16 +135,26 @@ def replay_bag(source: Path, out: Path, runner: Runner, settings: Parameters,
         refuse_output(out, source, options.force)
         image_topic = choose_image_topic(bag, options.image_topic)
         info_topic = choose_camera_info_topic(bag, options.camera_info_topic, image_topic, '')
-        with write_bag(out, options.storage or storage_of(source)) as output:
-            replay = _Replay(bag, output, image_topic, info_topic, runner, settings, options)
+        timed = TimedRunner(runner)
+        with (write_bag(out, options.storage or storage_of(source)) as output,
+              Lookahead(timed, settings.rectified, options.workers) as ahead):
+            replay = _Replay(bag, output, image_topic, info_topic, timed, settings, options,
+                             ahead if _answers_all(settings, options) else None)
             return replay.run()
+
+
+def _answers_all(settings: Parameters, options: ReplayOptions) -> bool:
+    """Whether every image is answered in its turn, so that it may be answered before."""
+    return (options.workers > 1 and options.pace == Pace() and settings.max_rate_hz <= 0.0
+            and settings.mode == 'continuous')
 
 
 class _Replay:
     """One pass through a recording: what is copied, what is heard, what is said."""
 
     def __init__(self, bag: Bag, output: BagOutput, image_topic: Topic, info_topic: Topic,
-                 runner: Runner, settings: Parameters, options: ReplayOptions) -> None:
+                 runner: TimedRunner, settings: Parameters, options: ReplayOptions,
+                 ahead: Lookahead | None) -> None:
         self._bag = bag
         self._output = output
         self._image_topic = image_topic
@@ -147,11 +168,15 @@ class _Replay:
         topics = [topic for topic in bag.topics if topic in (image_topic, info_topic)
                   or (topic.type_name in (*POSE_TYPES, TF_TYPE, DIAGNOSTICS_TYPE)
                       and not topic.name.endswith(_EARLIER_ANSWERS))]
+        self._newest_info: bytes | None = None
+        events = ((time_ns, (topic, cdr))
+                  for topic, time_ns, cdr in bag.serialized_messages(topics))
         self._timeline = Timeline(
-            ((time_ns, (topic, cdr)) for topic, time_ns, cdr in bag.serialized_messages(topics)),
+            events if ahead is None else ahead.watch(events, self._image_ahead),
             self._on_message)
-        self._node = ReplayedNode(runner, settings, self._timeline, self, options.pace,
-                                  info_topic.name)
+        self._node = ReplayedNode(runner if ahead is None else ahead, settings, self._timeline,
+                                  self, options.pace, info_topic.name)
+        self._runner = runner
 
     def run(self) -> ReplayResult:
         """From the first message to the answer to the last."""
@@ -161,8 +186,8 @@ class _Replay:
         self._node.finish()
         return ReplayResult(
             self._image_topic.name, self._info_topic.name, self._images, self._damaged,
-            self._node.statistics, self._node.journal, self._timeline.start_ns,
-            self._timeline.now_s, time.perf_counter() - started_s)
+            self._node.statistics, self._node.journal, self._runner.durations_s,
+            self._timeline.start_ns, self._timeline.now_s, time.perf_counter() - started_s)
 
     def say_pose(self, now_ns: int, fix: Fix) -> None:
         """Write an answer, without and with its covariance."""
@@ -178,6 +203,18 @@ class _Replay:
     def say_status(self, now_ns: int, status: Status) -> None:
         """Write diagnostics."""
         self._output.write('/diagnostics', now_ns, diagnostics_message(now_ns, status))
+
+    def _image_ahead(self, event: tuple[int, tuple[Topic, bytes]],
+                     ) -> Callable[[], tuple[Any, Any]] | None:
+        """What `Lookahead.watch` wants to know of a message that is read ahead."""
+        topic, cdr = event[1]
+        if topic == self._info_topic:
+            self._newest_info = cdr
+        if topic != self._image_topic or self._newest_info is None:
+            return None
+        info = self._newest_info
+        return lambda: (self._bag.deserialize(topic, cdr),
+                        self._bag.deserialize(self._info_topic, info))
 
     def _on_message(self, time_ns: int, recorded: tuple[Topic, bytes]) -> None:
         topic, cdr = recorded
