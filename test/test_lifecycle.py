@@ -15,6 +15,7 @@ from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetAvailableTransitions
 from node_manager import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN
+from rclpy.node import NodeNameNonExistentError
 
 CYCLES = 50
 SETTLED = 10  # cycles after which nothing is done for the first time any more
@@ -39,17 +40,23 @@ def offered(robot) -> set[str]:
 
 def ears(robot) -> set[str]:
     """What the node subscribes to, without what every node does."""
-    names = robot.node.get_subscriber_names_and_types_by_node(
-        'relocalizer', robot.node.get_namespace())
-    return {name.removeprefix(robot.node.get_namespace() + '/') for name, _ in names
-            } - {'/parameter_events'}
+    return topics_of(robot, robot.node.get_subscriber_names_and_types_by_node) - {
+        '/parameter_events'}
 
 
 def voices(robot) -> set[str]:
-    names = robot.node.get_publisher_names_and_types_by_node(
-        'relocalizer', robot.node.get_namespace())
-    return {name.removeprefix(robot.node.get_namespace() + '/') for name, _ in names
-            } - {'/parameter_events', '/rosout'}
+    return topics_of(robot, robot.node.get_publisher_names_and_types_by_node) - {
+        '/parameter_events', '/rosout'}
+
+
+def topics_of(robot, ask) -> set[str]:
+    """Names in the node's namespace. Discovery may know its services before it knows the node."""
+    namespace = robot.node.get_namespace()
+    try:
+        names = ask('relocalizer', namespace)
+    except NodeNameNonExistentError:
+        return {'not discovered'}
+    return {name.removeprefix(namespace + '/') for name, _ in names}
 
 
 QUIET = {'diagnostics', 'relocalizer/transition_event'}
