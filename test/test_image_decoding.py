@@ -266,7 +266,7 @@ def test_pixels_are_those_of_cv_bridge(encoding, decode):
 
 def of_a_bag(message: Image | CompressedImage) -> object:
     """The same message as rosbags reads it, without ROS."""
-    stores = pytest.importorskip('rosbags.typesys')
+    stores = pytest.importorskip('rosbags.typesys', reason='needs rosbags, from the extra train')
     store = stores.get_typestore(stores.Stores.LATEST)
     return store.deserialize_cdr(serialize_message(message),
                                  f'sensor_msgs/msg/{type(message).__name__}')
