@@ -76,15 +76,18 @@ def test_clouds_that_fit_a_pose_give_that_pose(outlier_share):
     assert outputs['confidence'].item() == pytest.approx(1 - outlier_share, abs=0.05)
 
 
-def test_align_agrees_with_forward():
+def test_the_steps_of_forward_can_be_called_one_by_one():
     localizer = truthful_localizer(outlier_share=0.5)
-    points_world, points_camera, weights, pixels = localizer.predict(
-        localizer.prepare(IMAGE, K_33)[0], K_33[None])
-    R, t, errors_px, agreement = localizer.align(points_world, points_camera, weights, pixels,
-                                                 K_33[None])
+    _, K_133 = localizer.prepare(IMAGE, K_33)
+    clouds = localizer.predict(localizer.prepare(IMAGE, K_33)[0], K_133)
+    fit = localizer.refine(*localizer.hypothesize(*clouds, K_133), *clouds, K_133)
+    R, t, errors_px, agreement = fit[:4]
     assert_is_truth({'R_world_camera': R.double(), 't_world_camera': t.double()})
     assert errors_px.shape == (300,) and agreement > 0.5
     assert (errors_px < 0.01).sum() >= 150
+    confidence, covariance, *_ = localizer.assess(*fit, *clouds, K_133)
+    outputs = localizer(IMAGE, K_33)
+    assert confidence == outputs['confidence'] and covariance.equal(outputs['covariance'])
 
 
 def test_poses_far_from_the_worlds_origin_keep_millimetres():

@@ -88,31 +88,20 @@ class Localizer(nn.Module):
         """
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
-        if self.alignment == 'kabsch':
-            R, t, errors_px, agreement = self.align_by_kabsch(
-                points_world, points_camera, weights, pixels, K_b33)
-        else:
-            R, t, errors_px, agreement = self.align(
-                points_world, points_camera, weights, pixels, K_b33)
-        inlier_px = 5.0 * self.pixel_scale
-        inliers = (errors_px < inlier_px).to(weights.dtype)
-        share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
+        hypotheses = self.hypothesize(points_world, points_camera, weights, pixels, K_b33)
+        fit = self.refine(hypotheses[0], hypotheses[1], hypotheses[2], points_world,
+                          points_camera, weights, pixels, K_b33)
+        R, t, errors_px, agreement = fit
+        confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
+            R, t, errors_px, agreement, points_world, points_camera, weights, pixels, K_b33)
         scale_x = image_hw3.shape[1] / self.input_width
         scale_y = image_hw3.shape[0] / self.input_height
         image_pixels = torch.stack([(pixels[0, :, 0] + 0.5) * scale_x - 0.5,
                                     (pixels[0, :, 1] + 0.5) * scale_y - 0.5], dim=1)
         origin = self.origin_world_3
-        t_world = t.double() + origin
-        raw_covariance = pose_covariance(R, t, points_world[0], pixels[0], K_b33[0], weights[0],
-                                         3.0 * self.pixel_scale)
-        features = answer_features(
-            R, t, points_world[0], points_camera[0], weights[0], pixels[0], errors_px, inlier_px,
-            float(self.input_width), raw_covariance[:3, :3], agreement,
-            self.calibration.outside_m(t_world))
-        confidence, covariance = self.calibration(features, share, raw_covariance)
         return {
             'R_world_camera': R.double(),
-            't_world_camera': t_world,
+            't_world_camera': t.double() + origin,
             'covariance': covariance,
             'confidence': confidence,
             'raw_covariance': raw_covariance,
@@ -122,7 +111,7 @@ class Localizer(nn.Module):
             'weights': weights[0],
             'pixels': image_pixels,
             'reprojection_error_px': errors_px,
-            'inlier_fraction': inliers.mean(),
+            'inlier_fraction': inlier_fraction,
         }
 
     def prepare(self, image_hw3: Tensor, K_33: Tensor) -> Tuple[Tensor, Tensor]:
@@ -146,37 +135,60 @@ class Localizer(nn.Module):
         rays = unproject(pixels_bn2, K_b33)
         return points_world, rays * depth.unsqueeze(-1), error_weights(log_error), pixels_bn2
 
-    def align(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-              pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Best refined hypothesis of one image: R, t, errors_px (N), agreement of the others."""
-        threshold_px = 10.0 * self.pixel_scale
+    def hypothesize(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
+                    pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """Poses to begin with: R_h33, t_h3 and scores_h, the share of soft inliers of each."""
+        if self.alignment == 'kabsch':
+            R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
+            return R, t, torch.ones_like(t[:, 0])
         indices = sample_indices(weights_1n, self.uniforms_h4)
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
         errors = reprojection_errors(R, t, points_world_1n3, pixels_1n2, K_133)
-        scores = score_hypotheses(errors, weights_1n, threshold_px)
-        scores = scores - 2.0 * degenerate.to(scores.dtype)
-        chosen = scores[0].topk(self.refined_count)[1]
+        scores = score_hypotheses(errors, weights_1n, 10.0 * self.pixel_scale)
+        return R[0], t[0], scores[0] - 2.0 * degenerate[0].to(scores.dtype)
+
+    def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_world_1n3: Tensor,
+               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor,
+               K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The best of the best hypotheses, refined.
+
+        Returns:
+            R_33, t_3, errors_px_n and the agreement of the hypotheses (see `share_in_agreement`).
+        """
+        if self.alignment == 'kabsch':
+            R, t, _, errors_px = refine_pose(R_h33, t_h3, points_world_1n3, pixels_1n2, K_133,
+                                             weights_1n, 0, 3.0 * self.pixel_scale)
+            return R[0], t[0], errors_px[0], scores_h[0]
         count = self.refined_count
+        chosen = scores_h.topk(count)[1]
         R_k, t_k, _, errors_k = refine_pose(
-            R[0, chosen], t[0, chosen], points_world_1n3.expand(count, -1, -1),
+            R_h33[chosen], t_h3[chosen], points_world_1n3.expand(count, -1, -1),
             pixels_1n2.expand(count, -1, -1), K_133.expand(count, -1, -1),
             weights_1n.expand(count, -1), self.iterations, 3.0 * self.pixel_scale,
             12.0 * self.pixel_scale)
-        final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 0.5 * threshold_px)
+        final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 5.0 * self.pixel_scale)
         best = int(final[0].argmax())
         depth_m = weighted_median(points_camera_1n3[0, :, 2], weights_1n[0])
-        agreement = share_in_agreement(R[0], t[0], scores[0], R_k[best], t_k[best], depth_m)
+        agreement = share_in_agreement(R_h33, t_h3, scores_h, R_k[best], t_k[best], depth_m)
         return R_k[best], t_k[best], errors_k[best], agreement
 
-    def align_by_kabsch(self, points_world_1n3: Tensor, points_camera_1n3: Tensor,
-                        weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
-                        ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Weighted Kabsch on all points of one image: R, t, errors_px (N), agreement: 1."""
-        R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
-        R, t, _, errors_px = refine_pose(
-            R, t, points_world_1n3, pixels_1n2, K_133, weights_1n, 0,
-            3.0 * self.pixel_scale)
-        return R[0], t[0], errors_px[0], torch.ones_like(errors_px[0, 0])
+    def assess(self, R_33: Tensor, t_3: Tensor, errors_px_n: Tensor, agreement: Tensor,
+               points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
+               pixels_1n2: Tensor, K_133: Tensor,
+               ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Confidence, covariance, what they are made of (features, raw covariance), inliers."""
+        weights = weights_1n[0]
+        inlier_px = 5.0 * self.pixel_scale
+        inliers = (errors_px_n < inlier_px).to(weights.dtype)
+        share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
+        raw_covariance = pose_covariance(R_33, t_3, points_world_1n3[0], pixels_1n2[0], K_133[0],
+                                         weights, 3.0 * self.pixel_scale)
+        features = answer_features(
+            R_33, t_3, points_world_1n3[0], points_camera_1n3[0], weights, pixels_1n2[0],
+            errors_px_n, inlier_px, float(self.input_width), raw_covariance[:3, :3], agreement,
+            self.calibration.outside_m(t_3.double() + self.origin_world_3))
+        confidence, covariance = self.calibration(features, share, raw_covariance)
+        return confidence, covariance, features, raw_covariance, inliers.mean()
 
 
 def error_weights(log_error_bn: Tensor) -> Tensor:
