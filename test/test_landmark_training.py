@@ -22,6 +22,7 @@ from implicit_relocalizer.network.model_file import load_model
 from implicit_relocalizer.training.configuration import ConfigurationError, LandmarkConfig
 from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.landmarks.build import build_landmark_head
+from implicit_relocalizer.training.phases import Phases
 from implicit_relocalizer.training.restoring import restore_model
 from implicit_relocalizer.training.trainer import train_scene
 
@@ -42,7 +43,7 @@ def learn(images: PosedImages, seed: int = 0) -> Localizer:
     encoder = at_keypoints(build_encoder('gradient_descriptor'))
     head = build_landmark_head(images, encoder, IMAGE_SIZE, K_33[0, 0], 2.5,
                                LandmarkConfig(most=4000, partner_views=6), torch.device('cpu'),
-                               seed, False)
+                               seed, Phases())
     return Localizer(encoder, head, IMAGE_SIZE, K_33[0, 0], images.origin_world_3).eval()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from implicit_relocalizer.data.augmentation import ViewRange
+from implicit_relocalizer.network.keypoints import POINTS_PER_IMAGE
 
 
 class ConfigurationError(ValueError):
@@ -21,11 +22,13 @@ class EncoderConfig:
         name: One of those that `implicit-relocalizer encoders` lists.
         pretrained: Load torchvision's ImageNet weights into it.
         keypoints: Take its features at keypoints of the image instead of on a grid.
+        points_per_image: So many keypoints of an image are learned from.
     """
 
     name: str = 'gradient_descriptor'
     pretrained: bool = False
     keypoints: bool = False
+    points_per_image: int = POINTS_PER_IMAGE
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class LandmarkConfig:
         most: Landmarks at most; 78 bytes of the model file each. 0 keeps the point head.
         key_size: Numbers of a landmark's key.
         partner_views: Views searched for each keypoint when depths are found.
-        points_asked: Keypoints of an image that the model looks up, of the 500 it learns from.
+        points_asked: Keypoints of an image that the model looks up, of those it learns from
+            (`encoder.points_per_image`).
     """
 
     most: int = 0

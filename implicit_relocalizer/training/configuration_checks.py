@@ -11,6 +11,7 @@ from implicit_relocalizer.network.localizer import ALIGNMENTS
 from implicit_relocalizer.training.configuration import ConfigurationError, TrainingConfig
 
 _POSITIVE = {
+    'encoder': ('points_per_image',),
     'head': ('blocks', 'anchors', 'width', 'nominal_depth_m', 'offset_scale_m'),
     'landmarks': ('key_size', 'partner_views', 'points_asked'),
     'mapping': ('views_per_image', 'points_per_view', 'batch_points', 'clamp_start_px',

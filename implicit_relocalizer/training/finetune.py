@@ -21,7 +21,7 @@ from implicit_relocalizer.data.frames import Frame, Scene, SceneError
 from implicit_relocalizer.data.images import PosedImages, load_posed_images, read_frame_image
 from implicit_relocalizer.network.calibration import start_anew
 from implicit_relocalizer.network.heads import PointHead
-from implicit_relocalizer.network.keypoints import POINTS_PER_IMAGE, look_up
+from implicit_relocalizer.network.keypoints import look_up
 from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import ModelMetadata, save_model
@@ -109,7 +109,8 @@ def _extend(restored: RestoredModel, images: PosedImages, labels: Labels, device
     if labels == 'position':
         images = forget_rotations(images)
     localizer, settings = restored.localizer.eval(), restored.config.landmarks
-    look_up(localizer.encoder, POINTS_PER_IMAGE)  # landmarks are learned from more than is asked
+    # landmarks are learned from more than is asked
+    look_up(localizer.encoder, restored.config.encoder.points_per_image)
     extension = extend_landmarks(localizer, images, labels == 'pose', settings, device, seed)
     look_up(localizer.encoder, settings.points_asked)
     if extension.trusted == 0:

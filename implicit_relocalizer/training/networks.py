@@ -15,6 +15,7 @@ from implicit_relocalizer.network.regressor import PoseRegressor
 from implicit_relocalizer.training.anchors import spread_anchors
 from implicit_relocalizer.training.configuration import TrainingConfig
 from implicit_relocalizer.training.landmarks.build import build_landmark_head
+from implicit_relocalizer.training.phases import Phases
 from implicit_relocalizer.training.plan import Job
 from implicit_relocalizer.training.regression import build_regressor
 
@@ -25,6 +26,7 @@ def build_network(job: Job, images: PosedImages) -> Localizer | PoseRegressor:
     encoder = build_encoder(config.encoder.name, config.encoder.pretrained)
     if config.encoder.keypoints:
         encoder = at_keypoints(encoder)
+        look_up(encoder, config.encoder.points_per_image)
     if config.regression.iterations > 0:
         return build_regressor(encoder, config.regression, images, job.input_size)
     nominal_focal_px = float(images.K_b33[:, 0, 0].mean()) * job.input_size[0] \
@@ -46,7 +48,7 @@ def assemble_localizer(encoder: Encoder, config: TrainingConfig, anchors_a3: Ten
 
 
 def learn_landmarks(job: Job, images: PosedImages, localizer: Localizer,
-                    show_progress: bool) -> None:
+                    phases: Phases) -> None:
     """Give the localizer a landmark head, learned from its encoder's features."""
     config = job.config
     if len(images) < len(job.fit_frames):  # a process of a team has loaded only its own share
@@ -54,5 +56,5 @@ def learn_landmarks(job: Job, images: PosedImages, localizer: Localizer,
     localizer.eval()
     localizer.head = build_landmark_head(
         images, localizer.encoder, job.input_size, localizer.nominal_focal_px,
-        config.head.nominal_depth_m, config.landmarks, job.device, config.seed, show_progress)
+        config.head.nominal_depth_m, config.landmarks, job.device, config.seed, phases)
     look_up(localizer.encoder, config.landmarks.points_asked)

@@ -56,8 +56,8 @@ def restore_model(path: Path) -> RestoredModel:
     encoder = build_encoder(metadata.encoder)
     if config.encoder.keypoints:
         encoder = at_keypoints(encoder)
-    if config.landmarks.most > 0:
-        look_up(encoder, config.landmarks.points_asked)
+    look_up(encoder, config.landmarks.points_asked if config.landmarks.most > 0
+            else config.encoder.points_per_image)
     localizer = assemble_localizer(
         encoder, config, anchors,
         (module.input_width, module.input_height), module.nominal_focal_px,

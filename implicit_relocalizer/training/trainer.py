@@ -36,6 +36,7 @@ from implicit_relocalizer.training.memory import (
     halved,
 )
 from implicit_relocalizer.training.networks import build_network, learn_landmarks
+from implicit_relocalizer.training.phases import Phases
 from implicit_relocalizer.training.plan import Job, describe_frames, plan_job
 from implicit_relocalizer.training.regression import state_uncertainty
 from implicit_relocalizer.training.run_folder import RunFolder
@@ -85,13 +86,15 @@ def train_scene(scene: Scene, config: TrainingConfig, run_dir: Path, evaluate: E
         def seconds() -> float:
             return float(seconds_before + time.monotonic() - started_s)
 
-        images = _load_images(job)
-        measurement = prepare_measurement(job, images, evaluate)
+        phases = Phases(job.device, show_progress and job.team.is_first)
+        with phases.step('reading images'):
+            images = _load_images(job)
+            measurement = prepare_measurement(job, images, evaluate)
         torch.manual_seed(config.seed)
-        network = job.team.from_first(lambda: build_network(job, images)).to(job.device)
+        with phases.step('building'):
+            network = job.team.from_first(lambda: build_network(job, images)).to(job.device)
         torch.manual_seed(config.seed + job.team.rank)
-        run = _Run(job, images, network, folder, measurement, seconds,
-                   show_progress and job.team.is_first)
+        run = _Run(job, images, network, folder, measurement, seconds, phases)
         ended = run.run_stages(saved)
         return job.team.from_first(lambda: run.finish(ended, facts))
 
@@ -130,10 +133,10 @@ class _Run:
 
     def __init__(self, job: Job, images: PosedImages, network: nn.Module, folder: RunFolder,
                  measurement: Measurement, seconds: Callable[[], float],
-                 show_progress: bool) -> None:
+                 phases: Phases) -> None:
         self._job, self._images, self._network = job, images, network
         self._folder, self._measurement = folder, measurement
-        self._seconds, self._show_progress = seconds, show_progress
+        self._seconds, self._phases = seconds, phases
 
     def run_stages(self, saved: dict[str, Any] | None) -> dict[str, LoopState]:
         """Run the stages that are not done; in which state each of them ended."""
@@ -156,10 +159,11 @@ class _Run:
         iterations = loop['iteration'] if loop else 0
         generator = job.generator(1 + index + iterations)
         smaller = halved('input_width', config.input_width, least=64)
-        with explain_memory_errors(f'preparing {planned.name}',
-                                   [*planned.remedies(planned.preparation_keys), smaller]):
+        with (self._phases.step(f'preparing {planned.name}'),
+              explain_memory_errors(f'preparing {planned.name}',
+                                    [*planned.remedies(planned.preparation_keys), smaller])):
             stage = planned.begin(StageContext(job, self._images, self._network, iterations,
-                                               generator, self._show_progress))
+                                               generator, self._phases.show_progress))
 
         def save(values: dict[str, Any]) -> None:
             save_checkpoint(self._folder.checkpoint, {
@@ -169,10 +173,11 @@ class _Run:
 
         options = LoopOptions(
             save, lambda: self._measurement.validate(self._network), generator,
-            config.checkpoint_every_s, config.validation_every_s, self._show_progress,
+            config.checkpoint_every_s, config.validation_every_s, self._phases.show_progress,
             planned.error_unit, planned.item, planned.items_per_step, job.team)
         curves = self._folder.path if job.team.is_first else None
-        with (StageLog(curves, planned.name, first_step=iterations + 1) as log,
+        with (self._phases.step(planned.name),
+              StageLog(curves, planned.name, first_step=iterations + 1) as log,
               explain_memory_errors(planned.name, [*planned.remedies((planned.batch_key,)),
                                                    smaller])):
             return run_stage(stage, self._network, loop, log, options)
@@ -184,10 +189,10 @@ class _Run:
             assert isinstance(self._network, Localizer)
             fewer = halved('landmarks.partner_views', config.landmarks.partner_views)
             with explain_memory_errors('learning landmarks', [fewer]):
-                learn_landmarks(job, self._images, self._network, self._show_progress)
+                learn_landmarks(job, self._images, self._network, self._phases)
         training_seconds = self._seconds()
         smaller = halved('input_width', config.input_width, least=64)
-        with explain_memory_errors('measuring', [smaller]):
+        with self._phases.step('measuring'), explain_memory_errors('measuring', [smaller]):
             measured = self._measurement.measure(self._network)
         state_uncertainty(self._network, measured)
         result = {
@@ -197,8 +202,10 @@ class _Run:
             'history': {name: state.history for name, state in ended.items()},
             'validation_history': {name: state.validations for name, state in ended.items()},
             'configuration': configuration_to_dict(config)}
-        export_model(job, self._network, result, self._folder.model)
+        with self._phases.step('exporting'):
+            export_model(job, self._network, result, self._folder.model)
         result['model_bytes'] = self._folder.model.stat().st_size
+        result['phase_seconds'] = dict(self._phases.seconds)
         result['wall_seconds'] = self._seconds()
         self._folder.write_result(result)
         return result

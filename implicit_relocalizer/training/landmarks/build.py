@@ -5,11 +5,9 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from implicit_relocalizer.data.images import PosedImages
 from implicit_relocalizer.network.encoders import Encoder
@@ -33,6 +31,7 @@ from implicit_relocalizer.training.landmarks.projections import (
     principal_projection,
 )
 from implicit_relocalizer.training.landmarks.selection import Landmarks, select_landmarks
+from implicit_relocalizer.training.phases import Phases
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ LEAST_AGREEMENT = 0.005
 
 def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple[int, int],
                         nominal_focal_px: float, nominal_depth_m: float, config: LandmarkConfig,
-                        device: torch.device, seed: int, show_progress: bool) -> LandmarkHead:
+                        device: torch.device, seed: int, phases: Phases) -> LandmarkHead:
     """Learn the landmarks of a place.
 
     Args:
@@ -59,7 +58,7 @@ def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple
         config: Settings.
         device: Where to compute.
         seed: Of the random orders.
-        show_progress: Show progress bars on standard error.
+        phases: Get the time of each step.
 
     Raises:
         ConfigurationError: too few images, or none that agree on any depth.
@@ -68,46 +67,50 @@ def build_landmark_head(images: PosedImages, encoder: Encoder, input_size: tuple
         raise ConfigurationError(f'{len(images)} training images; landmarks need 3 or more that '
                                  f'see the same things')
     generator = torch.Generator().manual_seed(seed)
-    with _progress('describing', len(images), show_progress) as bar:
-        observations = observe(images, encoder, input_size, device,
-                               partial(_advance, bar))
+    with phases.step_by_step('describing', len(images)) as advance:
+        observations = observe(images, encoder, input_size, device, advance)
     projection, depths, depth_m = _triangulate(observations, nominal_depth_m, config, generator,
-                                               show_progress)
-    queries = _queries(projection, observations)
-    inverse_depth = fill_in(depths, observations.pixels_in2)
-    with _progress('selecting', len(images), show_progress) as bar:
+                                               phases)
+    with phases.step('keys'):
+        queries = _queries(projection, observations)
+    with phases.step('voting'):
+        inverse_depth = fill_in(depths, observations.pixels_in2)
+    with phases.step_by_step('selecting', len(images)) as advance:
         landmarks = select_landmarks(observations, queries, inverse_depth, config.most, generator,
-                                     partial(_advance, bar))
+                                     advance)
     logger.info('%d landmarks from %d keypoints; median depth %.1f m', len(landmarks),
                 queries.shape[0] * queries.shape[1], depth_m)
-    head = _assemble(encoder.channels, projection, landmarks, observations, nominal_focal_px,
-                     depth_m).to(device)
-    order = head.arrange(generator).cpu()
-    calibrate(head, observations, landmarks.image_m[_padding(len(landmarks))][order])
+    with phases.step('arranging'):
+        head = _assemble(encoder.channels, projection, landmarks, observations, nominal_focal_px,
+                         depth_m).to(device)
+        order = head.arrange(generator).cpu()
+    with phases.step('calibrating'):
+        calibrate(head, observations, landmarks.image_m[_padding(len(landmarks))][order])
     return head
 
 
 def _triangulate(observations: Observations, nominal_depth_m: float, config: LandmarkConfig,
-                 generator: torch.Generator, show_progress: bool,
+                 generator: torch.Generator, phases: Phases,
                  ) -> tuple[Projection, Depths, float]:
     """Keys that tell points apart, depths that views agree on, and their median in metres.
 
     Which views are partners and which depths are possible depends on how far things are: the
     search is repeated when the first guess was far off.
     """
-    flat = observations.features_inc.flatten(0, 1)
-    sample = flat[::max(1, len(flat) // FEATURES_FOR_STATISTICS)]
-    projection = principal_projection(sample, config.key_size)
-    queries = _queries(projection, observations)
+    with phases.step('keys'):
+        flat = observations.features_inc.flatten(0, 1)
+        sample = flat[::max(1, len(flat) // FEATURES_FOR_STATISTICS)]
+        projection = principal_projection(sample, config.key_size)
+        queries = _queries(projection, observations)
     count = len(observations.K_i33)
     for _ in range(DEPTH_ROUNDS):
         partners = overlapping_views(observations.R_world_camera_i33,
                                      observations.t_local_camera_i3, nominal_depth_m,
                                      config.partner_views)
-        with _progress('triangulating', count, show_progress) as bar:
-            matches = search_lines(observations, queries, partners, nominal_depth_m,
-                                   partial(_advance, bar))
-        depths = vote(matches)
+        with phases.step_by_step('triangulating', count) as advance:
+            matches = search_lines(observations, queries, partners, nominal_depth_m, advance)
+        with phases.step('voting'):
+            depths = vote(matches)
         agreed = depths.inverse_depth_in[depths.votes_in >= 2]
         if len(agreed) == 0:
             raise _disagreement(0.0)
@@ -120,12 +123,13 @@ def _triangulate(observations: Observations, nominal_depth_m: float, config: Lan
     share = float((depths.votes_in >= sure_votes).float().mean())
     if share < LEAST_AGREEMENT:
         raise _disagreement(share)
-    differences = matched_differences(observations, partners, matches, depths,
-                                      DIFFERENCES_FOR_STATISTICS, generator)
-    if len(differences) >= LEAST_DIFFERENCES:
-        projection = discriminant_projection(sample, differences, config.key_size)
-    else:
-        logger.info('only %d matches: keys are principal components', len(differences))
+    with phases.step('keys'):
+        differences = matched_differences(observations, partners, matches, depths,
+                                          DIFFERENCES_FOR_STATISTICS, generator)
+        if len(differences) >= LEAST_DIFFERENCES:
+            projection = discriminant_projection(sample, differences, config.key_size)
+        else:
+            logger.info('only %d matches: keys are principal components', len(differences))
     return projection, depths, nominal_depth_m
 
 
@@ -162,11 +166,3 @@ def _assemble(channels: int, projection: Projection, landmarks: Landmarks,
 def _padding(count: int) -> Tensor:
     """Rows that fill the last group by repeating the first landmarks."""
     return torch.arange(padded_count(count)) % count
-
-
-def _advance(bar: tqdm, done: int) -> None:
-    bar.update(done - bar.n)
-
-
-def _progress(step: str, total: int, shown: bool) -> tqdm:
-    return tqdm(total=total, desc=step, unit='image', disable=not shown)
