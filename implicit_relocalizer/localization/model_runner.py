@@ -81,6 +81,11 @@ class ModelRunner:
         self._module, self.metadata = load_model(path, device)
 
     @property
+    def module(self) -> torch.jit.ScriptModule:
+        """What was loaded, for whoever times its steps."""
+        return self._module
+
+    @property
     def bounds(self) -> MappedBounds:
         """Where the training cameras were."""
         return MappedBounds(self.metadata.position_min_m, self.metadata.position_max_m)
