@@ -12,11 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from implicit_relocalizer.ros.drive_session import (
-    SessionError,
+from implicit_relocalizer.ros.drive_session import SessionError, run_drive
+from implicit_relocalizer.ros.processes import (
     find_free_domain,
     make_private_environment,
-    run_drive,
     running,
 )
 
