@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from implicit_relocalizer.cli import (
+    benchmark,
     calibrate,
     calibration_experiment,
     compare,
@@ -30,9 +31,9 @@ from implicit_relocalizer.cli import (
     train,
 )
 
-COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, sift_map,
-            info, synthesize, encoders, experiment, finetune_experiment, calibration_experiment,
-            filter_experiment, tables, doctor)
+COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, benchmark,
+            sift_map, info, synthesize, encoders, experiment, finetune_experiment,
+            calibration_experiment, filter_experiment, tables, doctor)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

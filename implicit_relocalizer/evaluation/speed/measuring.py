@@ -1,0 +1,180 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmark of one model: every step, the whole, the rivals, and their ratios."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import torch
+
+from implicit_relocalizer.evaluation.hardware import describe_hardware
+from implicit_relocalizer.evaluation.model_evaluation import describe_model
+from implicit_relocalizer.evaluation.speed.images import jpeg_message, raw_message
+from implicit_relocalizer.evaluation.speed.memory import (
+    forget_cuda_peak,
+    peak_cuda_bytes,
+    peak_rss_bytes,
+)
+from implicit_relocalizer.evaluation.speed.rivals import (
+    MOBILENET,
+    sift_subject,
+    untrained_regressors,
+)
+from implicit_relocalizer.evaluation.speed.rounds import Samples, Subject, time_rounds
+from implicit_relocalizer.evaluation.speed.spread import Spread, paired_ratio, spread_of
+from implicit_relocalizer.evaluation.speed.steps import require_steps, step_subjects
+from implicit_relocalizer.evaluation.versions import find_versions
+from implicit_relocalizer.network.model_file import read_metadata
+
+if TYPE_CHECKING:
+    from implicit_relocalizer.evaluation.sift_map import SiftLocalizer
+    from implicit_relocalizer.evaluation.speed.images import BenchmarkImages
+    from implicit_relocalizer.evaluation.speed.runtime import Runner, Runtime
+    from implicit_relocalizer.evaluation.speed.spread import FloatArray
+
+KIND = 'benchmark'
+BASELINE = 'baseline'
+MOBILENET_BASELINE = f'{BASELINE}_{MOBILENET}'
+NO_DDS = 'not asked for'
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """How long and beside what.
+
+    Attributes:
+        rounds: Kept of each subject.
+        warm_up_rounds: Before them.
+        mobilenet: Time a pose regression on `MOBILENET` too.
+    """
+
+    rounds: int = 60
+    warm_up_rounds: int = 12
+    mobilenet: bool = True
+
+
+def measure_model(path: Path, images: BenchmarkImages, devices: Sequence[torch.device],
+                  runtime: Runtime, sift: SiftLocalizer | None = None,
+                  options: BenchmarkOptions | None = None,
+                  progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
+    """Everything but DDS, as JSON values; `add_dds` adds that.
+
+    Args:
+        path: Of a model file.
+        images: All devices are timed on.
+        devices: One after the other.
+        runtime: What a robot runs around the network.
+        sift: A SIFT map of the same place.
+        options: How long and beside what.
+        progress: Called after every round.
+
+    Raises:
+        ModelFileError: the file cannot be used, or lacks the steps of an answer.
+    """
+    options = options or BenchmarkOptions()
+    metadata = read_metadata(path)
+    return {
+        'kind': KIND,
+        'model': {**describe_model(path, metadata),
+                  'sha256': hashlib.sha256(path.read_bytes()).hexdigest()},
+        'images': dict(images.description),
+        'rounds': options.rounds, 'warm_up_rounds': options.warm_up_rounds,
+        'threads': {'torch': torch.get_num_threads(), 'opencv': cv2.getNumThreads()},
+        'hardware': {device.type: describe_hardware(device) for device in devices},
+        'versions': {**find_versions(), 'opencv': cv2.__version__},
+        'devices': {device.type: _measure_on(device, path, images, runtime, sift, options,
+                                             progress) for device in devices}}
+
+
+def _measure_on(device: torch.device, path: Path, images: BenchmarkImages, runtime: Runtime,
+                sift: SiftLocalizer | None, options: BenchmarkOptions,
+                progress: Callable[[], object]) -> dict[str, Any]:
+    runner = runtime.open(path, device)
+    require_steps(path, runner.module)
+    forget_cuda_peak(device)
+    for number in range(options.warm_up_rounds):
+        runner.locate(*_image(images, number))
+    memory = {'peak_rss_bytes': peak_rss_bytes(), 'peak_cuda_bytes': peak_cuda_bytes(device)}
+    steps: Any = runner.module
+    input_size = int(steps.input_width), int(steps.input_height)
+    encoders = [runner.metadata.encoder, *([MOBILENET] if options.mobilenet else [])]
+    with untrained_regressors(list(dict.fromkeys(encoders)), runner.metadata, input_size,
+                              runtime, device) as regressors:
+        subjects = [*_message_subjects(runner, images, runtime),
+                    *step_subjects(runner.module, images, device),
+                    _whole('total', runner, images),
+                    _whole(BASELINE, regressors[encoders[0]], images),
+                    *(_whole(MOBILENET_BASELINE, regressors[name], images)
+                      for name in encoders[1:]),
+                    *([sift_subject(sift, images)] if sift else [])]
+        samples = time_rounds(subjects, len(images), options.rounds, options.warm_up_rounds,
+                              device, progress)
+    return {**summarize_samples(samples), **memory, 'input_size': list(input_size),
+            'baseline_encoder': encoders[0], 'baseline_weights': 'untrained'}
+
+
+def _image(images: BenchmarkImages, number: int) -> tuple[Any, Any]:
+    return (images.images_hw3[number % len(images)], images.K_n33[number % len(images)])
+
+
+def _whole(name: str, runner: Runner, images: BenchmarkImages) -> Subject:
+    return Subject(name, lambda i: runner.locate(images.images_hw3[i], images.K_n33[i]))
+
+
+def _message_subjects(runner: Runner, images: BenchmarkImages,
+                      runtime: Runtime) -> list[Subject]:
+    """What lies before and behind the answer: images out of messages, poses into them."""
+    compressed = [jpeg_message(image) for image in images.images_hw3]
+    raw = [raw_message(image) for image in images.images_hw3]
+    subjects = [Subject('decode_jpeg', lambda i: runtime.decode(compressed[i])),
+                Subject('decode_raw', lambda i: runtime.decode(raw[i]))]
+    build_messages = runtime.build_messages
+    if build_messages is not None:
+        estimates = [runner.locate(*_image(images, i)) for i in range(len(images))]
+        subjects.append(Subject('messages', lambda i: build_messages(estimates[i])))
+    return subjects
+
+
+def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
+    """Times and ratios of one device as JSON values; what was not measured is None."""
+    wall = {name: sample.wall_ms for name, sample in samples.items()}
+    wall['align'] = wall['hypotheses'] + wall['refinement']
+    ratios = _ratios(wall)
+
+    def median(name: str) -> float | None:
+        return round(spread_of(wall[name]).median, 4) if name in wall else None
+
+    stages = {name: spread_of(values).as_json('ms') for name, values in wall.items()}
+    for name, sample in samples.items():
+        if sample.device_ms is not None:
+            stages[name]['device_median_ms'] = round(spread_of(sample.device_ms).median, 6)
+    return {
+        'forward_ms': median('forward'), 'align_ms': median('align'),
+        'total_ms': median('total'), 'dds_ms': None, 'empty_node_ms': None,
+        'baseline_ms': median(BASELINE), 'sift_ms': median('sift_map'),
+        'frames_per_second': round(1e3 / spread_of(wall['total']).median, 3),
+        'stages': stages,
+        'ratios': {name: None if ratio is None else round(ratio.median, 4)
+                   for name, ratio in ratios.items()},
+        'ratio_spread': {name: ratio.as_json() for name, ratio in ratios.items()
+                         if ratio is not None},
+        'dds': None, 'dds_absent_because': NO_DDS}
+
+
+def _ratios(wall: Mapping[str, FloatArray]) -> dict[str, Spread | None]:
+    pairs = {'overhead_over_forward': ('overhead', 'forward'),
+             'align_over_forward': ('align', 'forward'),
+             'total_over_baseline': ('total', BASELINE),
+             'dds_over_process': ('dds', 'total'),
+             'total_over_mobilenet': ('total', MOBILENET_BASELINE),
+             'sift_over_total': ('sift_map', 'total')}
+    known = {**wall, 'overhead': wall['total'] - wall['forward']}
+    return {name: paired_ratio(known[above], known[below])
+            if above in known and below in known else None
+            for name, (above, below) in pairs.items()}

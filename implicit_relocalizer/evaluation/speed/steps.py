@@ -1,0 +1,79 @@
+# Copyright 2026 The implicit_relocalizer authors
+# SPDX-License-Identifier: Apache-2.0
+"""The steps of one answer, each with its own inputs, to be timed one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from implicit_relocalizer.evaluation.speed.images import BenchmarkImages
+from implicit_relocalizer.evaluation.speed.rounds import Subject
+from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.network.model_file import ModelFileError
+
+STEPS = ('prepare', 'predict', 'hypothesize', 'refine', 'assess')
+
+
+def require_steps(path: Path, module: nn.Module) -> None:
+    """Check that the steps of a model's answer can be called one by one.
+
+    Raises:
+        ModelFileError: it has none; with the remedy.
+    """
+    missing = [name for name in STEPS if not hasattr(module, name)]
+    if missing:
+        raise ModelFileError(
+            f'{path}: has no {", ".join(missing)}, so its steps cannot be timed: it was exported '
+            f'by an older version, or is a pose regression; train it again with '
+            f'`implicit-relocalizer train SCENE --out {path.name}`')
+
+
+@torch.inference_mode()
+def step_subjects(module: nn.Module, images: BenchmarkImages,
+                  device: torch.device) -> list[Subject]:
+    """Upload and resize, encoder, head, the whole network, Kabsch and the steps after it.
+
+    The inputs of each step are computed beforehand for every image, so that a step can be timed
+    without those before it.
+    """
+    scripted_kabsch = torch.jit.script(weighted_kabsch)
+    steps: Any = module  # methods of a scripted module have no types
+    K_33 = [torch.from_numpy(K).to(device, torch.float32) for K in images.K_n33]
+    prepared: list[Tensor] = []
+    K_133: list[Tensor] = []
+    features: list[Tensor] = []
+    clouds: list[tuple[Tensor, ...]] = []
+    hypotheses: list[tuple[Tensor, ...]] = []
+    fits: list[tuple[Tensor, ...]] = []
+
+    def upload(i: int) -> Tensor:
+        return torch.from_numpy(images.images_hw3[i]).to(device)
+
+    for i in range(len(images)):
+        image, K = steps.prepare(upload(i), K_33[i])
+        prepared.append(image)
+        K_133.append(K)
+        features.append(steps.encoder.sample(image)[0])
+        clouds.append(steps.predict(image, K))
+        hypotheses.append(steps.hypothesize(*clouds[i], K))
+        fits.append(steps.refine(*hypotheses[i], *clouds[i], K))
+
+    def kabsch(i: int) -> object:
+        points_world, points_camera, weights, _ = clouds[i]
+        return scripted_kabsch(points_camera, points_world, weights)
+
+    return [
+        Subject('prepare', lambda i: steps.prepare(
+            upload(i), torch.from_numpy(images.K_n33[i]).to(device, torch.float32))),
+        Subject('encoder', lambda i: steps.encoder.sample(prepared[i])),
+        Subject('head', lambda i: steps.head(features[i])),
+        Subject('forward', lambda i: steps.predict(prepared[i], K_133[i])),
+        Subject('kabsch', kabsch),
+        Subject('hypotheses', lambda i: steps.hypothesize(*clouds[i], K_133[i])),
+        Subject('refinement', lambda i: steps.refine(*hypotheses[i], *clouds[i], K_133[i])),
+        Subject('assessment', lambda i: steps.assess(*fits[i], *clouds[i], K_133[i])),
+    ]
