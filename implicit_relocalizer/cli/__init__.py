@@ -26,6 +26,7 @@ from implicit_relocalizer.cli import (
     inspect_scene,
     replay,
     sift_map,
+    soak,
     synthesize,
     tables,
     train,
@@ -33,7 +34,7 @@ from implicit_relocalizer.cli import (
 
 COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, benchmark,
             sift_map, info, synthesize, encoders, experiment, finetune_experiment,
-            calibration_experiment, filter_experiment, tables, doctor)
+            calibration_experiment, filter_experiment, tables, doctor, soak)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
