@@ -10,13 +10,13 @@ import torch
 from constellation import KEY_SIZE, PLACES, POINTS, Constellation, unit
 
 from implicit_relocalizer.network.landmarks import LandmarkHead
-from implicit_relocalizer.training.landmarks.calibration import calibrate
+from implicit_relocalizer.training.landmarks.calibration import calibrate, largest
 from implicit_relocalizer.training.landmarks.depths import matched_differences, search_lines, vote
 from implicit_relocalizer.training.landmarks.projections import (
     discriminant_projection,
     principal_projection,
 )
-from implicit_relocalizer.training.landmarks.selection import select_landmarks
+from implicit_relocalizer.training.landmarks.selection import close_pairs, select_landmarks
 
 
 @pytest.fixture(scope='module')
@@ -131,3 +131,28 @@ def test_equal_masses_still_give_an_error_curve(stars):
     assert head.error_of_mass.isfinite().all()
     _, _, log_error = head(stars.observations.features_inc[0])
     assert log_error.isfinite().all() and log_error.min() > math.log(20.0)
+
+
+@pytest.mark.parametrize(('count', 'distance'), [(300, 2.0), (3, 2.0), (300, 40.0)])
+def test_close_pairs_are_all_pairs_that_are_close(count, distance):
+    generator = torch.Generator().manual_seed(count)
+    size = torch.tensor([120.0, 80.0])
+    one = size * torch.rand(count, 2, generator=generator)
+    other = size * torch.rand(1000, 2, generator=generator)
+    found = set(zip(*(index.tolist() for index in close_pairs(one, other, distance)),
+                    strict=True))
+    expected = (one[:, None].double() - other[None].double()).norm(dim=2) < distance
+    assert found == {tuple(pair) for pair in expected.nonzero().tolist()} and found
+
+
+def test_no_pairs_are_close_where_nothing_is_seen():
+    pair = close_pairs(torch.rand(5, 2), torch.zeros(0, 2), 2.0)
+    assert [len(index) for index in pair] == [0, 0]
+
+
+@pytest.mark.parametrize('count', [1, 48, 4000])
+def test_largest_values_are_those_of_topk(count):
+    values = torch.randn(7, 1600, generator=torch.Generator().manual_seed(0))
+    top, index = largest(values, count)
+    assert torch.equal(top, values.topk(min(count, 1600), dim=1)[0])
+    assert torch.equal(values.gather(1, index), top)

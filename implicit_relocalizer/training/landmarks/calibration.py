@@ -9,11 +9,13 @@ import math
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.network.landmarks import LandmarkHead
+from implicit_relocalizer.network.landmarks import GROUP, LandmarkHead
 from implicit_relocalizer.training.landmarks.observations import Observations
 
 IMAGES_ASKED = 32
 CANDIDATES_ASKED = 48
+QUERIES_AT_ONCE = 100
+OWN_PENALTY = -2.0  # below any cosine
 SCALES = (8.0, 12.0, 16.0, 20.0, 26.0, 34.0)
 OUTLIER_SIMILARITIES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
 SIGMA_PX = 2.0
@@ -30,7 +32,8 @@ def calibrate(head: LandmarkHead, observations: Observations, image_of_landmark_
     error is a line in the mass of the mixture, fitted to the logarithm of the errors.
     """
     images = torch.linspace(0, len(observations.K_i33) - 1, IMAGES_ASKED).round().long().unique()
-    asked = [_ask(head, observations, image_of_landmark_m, int(i)) for i in images]
+    keys_dm = (head.keys_md.float() * head.key_scale).T.contiguous()
+    asked = [_ask(head, keys_dm, observations, image_of_landmark_m, int(i)) for i in images]
     similarities = torch.cat([a[0] for a in asked])
     landmarks = torch.cat([a[1] for a in asked])
     errors = torch.cat([a[2] for a in asked]) / observations.pixel_scale
@@ -57,17 +60,32 @@ def calibrate(head: LandmarkHead, observations: Observations, image_of_landmark_
     _fit_error_curve(head, mass, error_px)
 
 
-def _ask(head: LandmarkHead, observations: Observations, image_of_landmark_m: Tensor,
-         image: int) -> tuple[Tensor, Tensor, Tensor]:
+def _ask(head: LandmarkHead, keys_dm: Tensor, observations: Observations,
+         image_of_landmark_m: Tensor, image: int) -> tuple[Tensor, Tensor, Tensor]:
     """Similarities, indices and reprojection errors of an image's best foreign landmarks."""
     queries = head.project(observations.features_inc[image].float())
-    similarity = queries @ (head.keys_md.float() * head.key_scale).T
-    similarity[:, image_of_landmark_m.to(similarity.device) == image] = -1.0
-    top, index = similarity.topk(min(CANDIDATES_ASKED, similarity.shape[1]), dim=1)
+    hidden_m = OWN_PENALTY * (image_of_landmark_m.to(queries.device) == image)
+    # in parts that stay in the processor's cache
+    parts = [largest(torch.addmm(hidden_m, some, keys_dm), CANDIDATES_ASKED)
+             for some in queries.split(QUERIES_AT_ONCE)]
+    top, index = (torch.cat(column) for column in zip(*parts, strict=True))
     points = head.points_m3[index]
     errors = torch.stack([_reprojection_px(points[:, k], observations, image)
                           for k in range(points.shape[1])], dim=1)
     return top, index, errors
+
+
+def largest(values_nm: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """`topk` of rows that are long and of groups (see `LandmarkHead`): the same values, sooner.
+
+    If a value is among the k largest, its group's largest is among the k largest groups.
+    """
+    grouped = values_nm.unflatten(1, (-1, GROUP))
+    groups = grouped.amax(dim=2).topk(min(count, grouped.shape[1]), dim=1)[1]
+    member = torch.arange(GROUP, device=groups.device)
+    index = (groups.unsqueeze(-1) * GROUP + member).flatten(1)
+    top, place = values_nm.gather(1, index).topk(min(count, values_nm.shape[1]), dim=1)
+    return top, index.gather(1, place)
 
 
 def _reprojection_px(points_local_n3: Tensor, observations: Observations, image: int) -> Tensor:

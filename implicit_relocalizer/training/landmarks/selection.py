@@ -90,8 +90,42 @@ def _known(observations: Observations, queries_nd: Tensor, image: int, keys_md: 
     seen = projected[:, :2] / projected[:, 2:].clamp(min=1e-3)
     visible = torch.nonzero((camera[:, 2] > 1e-2) & (seen[:, 0] > 0) & (seen[:, 0] < width)
                             & (seen[:, 1] > 0) & (seen[:, 1] < height))[:, 0]
-    if len(visible) == 0:
-        return torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
-    close = torch.cdist(pixels, seen[visible]) < SAME_PX * observations.pixel_scale
-    alike = queries_nd @ keys_md[visible].T > SAME_SIMILARITY
-    return (close & alike).any(dim=1)
+    keypoint, landmark = close_pairs(pixels, seen[visible], SAME_PX * observations.pixel_scale)
+    alike = (queries_nd[keypoint] * keys_md[visible[landmark]]).sum(dim=1) > SAME_SIMILARITY
+    known = torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device)
+    known[keypoint[alike]] = True
+    return known
+
+
+def close_pairs(one_n2: Tensor, other_m2: Tensor, distance: float) -> tuple[Tensor, Tensor]:
+    """Indices of all pairs of pixels (not negative) that are closer: (P) each.
+
+    Of the first, those in one cell of a grid as wide as twice the distance are listed; a pixel
+    of the others is held against the four cells that it can be close to.
+    """
+    cell_n2 = (one_n2 / (2.0 * distance)).long() + 1
+    corner_m2 = ((other_m2 - distance) / (2.0 * distance)).floor().long() + 1
+    columns, rows = (torch.cat([cell_n2, corner_m2 + 1]).amax(dim=0) + 1).tolist()
+    of_cell, most = _list_by_cell(cell_n2[:, 1] * columns + cell_n2[:, 0], rows * columns)
+    found = []
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        cell_m = (corner_m2[:, 1] + down) * columns + corner_m2[:, 0] + right
+        for place in range(most):
+            index_m = of_cell[cell_m, place]
+            other = torch.nonzero(index_m >= 0)[:, 0]
+            found.append(torch.stack([index_m[other], other]))
+    one, other = torch.cat(found, dim=1)
+    close = (one_n2[one] - other_m2[other]).norm(dim=1) < distance
+    return one[close], other[close]
+
+
+def _list_by_cell(cell_n: Tensor, cells: int) -> tuple[Tensor, int]:
+    """Which of n lie in each cell: (cells, most), -1 where there are fewer, and that `most`."""
+    order = cell_n.argsort(stable=True)
+    count = torch.bincount(cell_n, minlength=cells)
+    first = count.cumsum(0) - count
+    place = torch.arange(len(cell_n), device=cell_n.device) - first[cell_n[order]]
+    most = int(count.max())
+    listed = torch.full((cells, most), -1, dtype=torch.long, device=cell_n.device)
+    listed[cell_n[order], place] = order
+    return listed, most
