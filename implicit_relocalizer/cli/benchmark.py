@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BOUNDS = 'config/benchmark_bounds.yaml'
-ATTEMPTS = 3
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -51,6 +50,8 @@ def add_parser(commands: Subparsers) -> None:
                         help='of torch and OpenCV (what torch takes by itself)')
     parser.add_argument('--rounds', type=positive, default=60, metavar='N',
                         help='how often each is timed (%(default)s)')
+    parser.add_argument('--warm-up', type=positive, default=12, metavar='N',
+                        help='rounds before these (%(default)s)')
     parser.add_argument('--sift', action='store_true',
                         help='also a SIFT map of the training images of SCENE')
     parser.add_argument('--dds', action=argparse.BooleanOptionalAction, default=None,
@@ -63,9 +64,11 @@ def add_parser(commands: Subparsers) -> None:
                         help='for each rate over DDS (%(default)g)')
     parser.add_argument('--json', type=Path, metavar='FILE', help='write the result there')
     parser.add_argument('--guard', action='store_true',
-                        help=f'exit status 1 where a ratio breaks its bound in each of {ATTEMPTS} '
-                             f'measurements')
+                        help='measure what the bounds are on, and no more; exit status 1 where '
+                             'one is broken in each of --attempts measurements')
     parser.add_argument('--bounds', type=Path, metavar='FILE', help=f'for --guard ({BOUNDS})')
+    parser.add_argument('--attempts', type=positive, default=3, metavar='N',
+                        help='for --guard (%(default)s)')
     parser.set_defaults(run=run)
 
 
@@ -76,9 +79,9 @@ def run(options: argparse.Namespace) -> int:
     from implicit_relocalizer.evaluation.speed.text import describe_benchmark
     bounds = read_bounds(options.bounds or share_path(BOUNDS)) if options.guard else ()
     with _threads(options.threads):
-        measurement = _Measurement(options)
+        measurement = _Measurement(options, frozenset(bound.ratio for bound in bounds))
         if options.guard:
-            result, excesses = guard(measurement, bounds, ATTEMPTS)
+            result, excesses = guard(measurement, bounds, options.attempts)
         else:
             result, excesses = measurement(), []
     print(describe_benchmark(result))
@@ -91,12 +94,17 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Measurement:
-    """What the options ask for, measured at each call."""
+    """What the options ask for, measured at each call.
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    Args:
+        options: Of the command.
+        ratios: Only these matter; none named, all do.
+    """
+
+    def __init__(self, options: argparse.Namespace, ratios: frozenset[str]) -> None:
         from implicit_relocalizer.evaluation.speed.rivals import build_sift_localizer
         from implicit_relocalizer.network.model_file import read_metadata
-        self._options = options
+        self._options, self._ratios = options, ratios
         self._devices = _devices(options.device)
         metadata = read_metadata(options.model)
         scene = None if options.scene is None else read_scene_argument(options)
@@ -114,13 +122,16 @@ class _Measurement:
         from implicit_relocalizer.evaluation.speed.measuring import (
             BenchmarkOptions,
             measure_model,
+            parts_of,
         )
-        asked = BenchmarkOptions(rounds=self._options.rounds)
+        asked = BenchmarkOptions(self._options.rounds, self._options.warm_up,
+                                 parts_of(self._ratios))
         total = (asked.rounds + asked.warm_up_rounds) * len(self._devices)
         with tqdm(total=total, desc='rounds', unit='round', disable=None) as bar:
             result = measure_model(self._options.model, self._images, self._devices,
                                    self._runtime, self._sift, asked, lambda: bar.update())
-        if self._options.dds is not False:
+        if self._options.dds is not False and (
+                not self._ratios or 'dds_over_process' in self._ratios):
             for device in self._devices:
                 _measure_dds(self._options, device, self._images, result)
         return result

@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""`implicit-relocalizer tables`: doc/results.md from the result files."""
+"""`implicit-relocalizer tables`: the tables of doc/ from the result files."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ def add_parser(commands: Subparsers) -> None:
                         help='folder of folders of result files (%(default)s)')
     parser.add_argument('--output', type=Path, default=Path('doc/results.md'), metavar='FILE',
                         help='(%(default)s)')
+    parser.add_argument('--page', type=Path, metavar='FILE',
+                        help='instead of results.md, fill in the tables of a page that names '
+                             'files of `benchmark`, such as doc/performance.md')
     parser.add_argument('--check', action='store_true',
                         help='write nothing; fail where FILE is not what would be written')
     parser.set_defaults(run=run)
@@ -25,16 +28,21 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Write the page, or check it."""
-    text = tables_of(options.benchmarks)
+    if options.page is None:
+        path, text = options.output, tables_of(options.benchmarks)
+    else:
+        from implicit_relocalizer.evaluation.speed.page import fill_page
+        path, text = options.page, fill_page(options.page.read_text(), options.benchmarks)
     if options.check:
-        current = options.output.read_text() if options.output.exists() else ''
+        current = path.read_text() if path.exists() else ''
         if current != text:
-            raise ValueError(f'{options.output}: is not what {options.benchmarks} gives; run '
-                             f'`implicit-relocalizer tables`')
+            page = '' if options.page is None else f' --page {path}'
+            raise ValueError(f'{path}: is not what {options.benchmarks} gives; run '
+                             f'`implicit-relocalizer tables{page}`')
         return 0
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(text)
-    print(options.output)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    print(path)
     return 0
 
 

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +42,14 @@ KIND = 'benchmark'
 BASELINE = 'baseline'
 MOBILENET_BASELINE = f'{BASELINE}_{MOBILENET}'
 NO_DDS = 'not asked for'
+_ALWAYS = ('forward', 'hypotheses', 'refinement', 'total')
+# Of what is timed, or made of it ('align', 'overhead'), which over which.
+RATIOS = {'overhead_over_forward': ('overhead', 'forward'),
+          'align_over_forward': ('align', 'forward'),
+          'total_over_baseline': ('total', BASELINE),
+          'dds_over_process': ('dds', 'total'),
+          'total_over_mobilenet': ('total', MOBILENET_BASELINE),
+          'sift_over_total': ('sift_map', 'total')}
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,22 @@ class BenchmarkOptions:
     Attributes:
         rounds: Kept of each subject.
         warm_up_rounds: Before them.
-        mobilenet: Time a pose regression on `MOBILENET` too.
+        only: Names of what is timed beside network and whole, of `text.STAGE_LABELS`; empty
+            times everything. `parts_of` some ratios suffice for them.
     """
 
     rounds: int = 60
     warm_up_rounds: int = 12
-    mobilenet: bool = True
+    only: frozenset[str] = frozenset()
+
+    def wants(self, name: str) -> bool:
+        """Whether something is to be timed."""
+        return not self.only or name in self.only or name in _ALWAYS
+
+
+def parts_of(ratios: Iterable[str]) -> frozenset[str]:
+    """What has to be timed for some ratios to be known."""
+    return frozenset(part for ratio in ratios for part in RATIOS.get(ratio, ()))
 
 
 def measure_model(path: Path, images: BenchmarkImages, devices: Sequence[torch.device],
@@ -103,20 +121,22 @@ def _measure_on(device: torch.device, path: Path, images: BenchmarkImages, runti
     memory = {'peak_rss_bytes': peak_rss_bytes(), 'peak_cuda_bytes': peak_cuda_bytes(device)}
     steps: Any = runner.module
     input_size = int(steps.input_width), int(steps.input_height)
-    encoders = [runner.metadata.encoder, *([MOBILENET] if options.mobilenet else [])]
-    with untrained_regressors(list(dict.fromkeys(encoders)), runner.metadata, input_size,
-                              runtime, device) as regressors:
+    baselines = {name: encoder for name, encoder in (
+        (BASELINE, runner.metadata.encoder), (MOBILENET_BASELINE, MOBILENET))
+        if options.wants(name)}
+    with untrained_regressors(baselines.values(), runner.metadata, input_size, runtime,
+                              device) as regressors:
         subjects = [*_message_subjects(runner, images, runtime),
                     *step_subjects(runner.module, images, device),
                     _whole('total', runner, images),
-                    _whole(BASELINE, regressors[encoders[0]], images),
-                    *(_whole(MOBILENET_BASELINE, regressors[name], images)
-                      for name in encoders[1:]),
+                    *(_whole(name, regressors[encoder], images)
+                      for name, encoder in baselines.items()),
                     *([sift_subject(sift, images)] if sift else [])]
-        samples = time_rounds(subjects, len(images), options.rounds, options.warm_up_rounds,
-                              device, progress)
+        samples = time_rounds([subject for subject in subjects if options.wants(subject.name)],
+                              len(images), options.rounds, options.warm_up_rounds, device,
+                              progress)
     return {**summarize_samples(samples), **memory, 'input_size': list(input_size),
-            'baseline_encoder': encoders[0], 'baseline_weights': 'untrained'}
+            'baseline_encoder': runner.metadata.encoder, 'baseline_weights': 'untrained'}
 
 
 def _image(images: BenchmarkImages, number: int) -> tuple[Any, Any]:
@@ -168,13 +188,7 @@ def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
 
 
 def _ratios(wall: Mapping[str, FloatArray]) -> dict[str, Spread | None]:
-    pairs = {'overhead_over_forward': ('overhead', 'forward'),
-             'align_over_forward': ('align', 'forward'),
-             'total_over_baseline': ('total', BASELINE),
-             'dds_over_process': ('dds', 'total'),
-             'total_over_mobilenet': ('total', MOBILENET_BASELINE),
-             'sift_over_total': ('sift_map', 'total')}
     known = {**wall, 'overhead': wall['total'] - wall['forward']}
     return {name: paired_ratio(known[above], known[below])
             if above in known and below in known else None
-            for name, (above, below) in pairs.items()}
+            for name, (above, below) in RATIOS.items()}

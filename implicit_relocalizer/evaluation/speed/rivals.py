@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ MOBILENET = 'mobilenet_v3_large'
 
 
 @contextmanager
-def untrained_regressors(encoders: Sequence[str], metadata: ModelMetadata, input_size: Size,
+def untrained_regressors(encoders: Iterable[str], metadata: ModelMetadata, input_size: Size,
                          runtime: Runtime, device: torch.device) -> Iterator[dict[str, Runner]]:
     """Pose regressions by the names of their encoders, written and loaded like any model file.
 
@@ -38,7 +38,7 @@ def untrained_regressors(encoders: Sequence[str], metadata: ModelMetadata, input
     """
     with TemporaryDirectory() as folder:
         runners = {}
-        for name in encoders:
+        for name in set(encoders):
             torch.manual_seed(0)
             module = torch.jit.script(runtime.build_regressor(name, input_size).eval())
             path = Path(folder) / f'{name}.pt'
