@@ -24,6 +24,7 @@ from implicit_relocalizer.cli import (
     finetune_experiment,
     info,
     inspect_scene,
+    pareto,
     replay,
     sift_map,
     soak,
@@ -33,7 +34,7 @@ from implicit_relocalizer.cli import (
 )
 
 COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, benchmark,
-            sift_map, info, synthesize, encoders, experiment, finetune_experiment,
+            pareto, sift_map, info, synthesize, encoders, experiment, finetune_experiment,
             calibration_experiment, filter_experiment, tables, doctor, soak)
 
 

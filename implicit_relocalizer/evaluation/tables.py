@@ -7,10 +7,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from implicit_relocalizer.evaluation import pareto_text
 from implicit_relocalizer.evaluation.encoder_table import format_encoder_table
 from implicit_relocalizer.evaluation.experiment_plan import ExperimentPlan
 from implicit_relocalizer.evaluation.records import (
     ENCODERS_KIND,
+    PARETO_KIND,
     read_json,
     read_record,
     require,
@@ -74,7 +76,7 @@ def make_tables(benchmarks: Path, plans: Mapping[str, ExperimentPlan]) -> str:
 
 def _read_results(folder: Path) -> list[ResultFile]:
     return [ResultFile(path, read_record(path)) for path in sorted(folder.glob('*.json'))
-            if read_json(path).get('kind') != ENCODERS_KIND]
+            if read_json(path).get('kind') not in (ENCODERS_KIND, PARETO_KIND)]
 
 
 def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultFile],
@@ -83,7 +85,8 @@ def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultF
     title, about, order = _OTHER_SECTIONS.get(folder.name, (folder.name, '', ()))
     if plan:
         title, about, order = plan.title, plan.about, tuple(row.name for row in plan.rows)
-    parts = [f'## {title}\n', *([about + '\n'] if about else []), *_encoder_tables(folder)]
+    parts = [f'## {title}\n', *([about + '\n'] if about else []), *_encoder_tables(folder),
+             *_pareto_tables(folder)]
     for scene in dict.fromkeys(file.scene for file in _in_plan_order(files, plan)):
         here = [file for file in files if file.scene == scene]
         beside = [file for file in rivals if file.scene == scene]
@@ -112,6 +115,17 @@ def _encoder_tables(folder: Path) -> list[str]:
                              for hardware in table['hardware'].values())
         parts += [f'What encoders cost at {width}x{height} pixels, {table["cpu_threads"]} CPU '
                   f'threads, on {machines}:\n', format_encoder_table(table) + '\n']
+    return parts
+
+
+def _pareto_tables(folder: Path) -> list[str]:
+    parts = []
+    for path in sorted(folder.glob('*.json')):
+        result = read_json(path)
+        if result.get('kind') == PARETO_KIND:
+            require(path, result, pareto_text.NEEDED)
+            parts += [pareto_text.describe_pareto(result) + '\n',
+                      pareto_text.format_pareto(result) + '\n']
     return parts
 
 
