@@ -15,7 +15,7 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 import rclpy
 from geometry_msgs.msg import TransformStamped
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor, TimeoutException
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
@@ -136,21 +136,32 @@ def odometry_msg(stamp_s: float) -> TransformStamped:
     return message
 
 
-def test_transforms_that_piled_up_are_all_known_one_round_later(spun):
-    node, spin_until = spun
+def test_transforms_wake_nobody_and_are_known_when_they_are_asked_for(context):
+    node = rclpy.create_node('parts', context=context, start_parameter_services=False)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
     frames = FrameTree(node)
     publisher = node.create_publisher(TFMessage, '/tf', 100)
-    spin_until(lambda: publisher.get_subscription_count() > 0)
-    heard = []
-    node.create_subscription(TFMessage, '/tf', heard.append, 1)
-    spin_until(lambda: publisher.get_subscription_count() > 1)
+    end_s = time.monotonic() + 20.0
+    while publisher.get_subscription_count() == 0:
+        assert time.monotonic() < end_s, 'waited in vain'
+        executor.spin_once(0.02)
+    time.sleep(0.3)  # the other side may still be matching
+    while time.monotonic() < end_s:  # what belongs to the matching
+        try:
+            executor.wait_for_ready_callbacks(0.1)
+        except TimeoutException:
+            break
     for count in range(80):
         publisher.publish(TFMessage(transforms=[odometry_msg(100.0 + 0.01 * count)]))
-    time.sleep(0.5)  # on their way
-    spin_until(lambda: heard)  # a few rounds, where each could take one message of a topic
+    with pytest.raises(TimeoutException):
+        executor.wait_for_ready_callbacks(0.5)
     T_odom_base = frames.lookup('odom', 'base_link', stamp_to_ns(header(100.785)))
     assert T_odom_base[0, 3] == pytest.approx(100.785)
     frames.close()
+    frames.close()
+    frames.hear()
+    node.destroy_node()
 
 
 def test_a_lookup_waits_for_what_comes_and_not_after_it_is_told_to_stop(spun):

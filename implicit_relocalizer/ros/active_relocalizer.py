@@ -43,6 +43,7 @@ from implicit_relocalizer.ros.inference_thread import InferenceThread
 from implicit_relocalizer.ros.initial_pose import InitialPose
 from implicit_relocalizer.ros.map_broadcast import MapBroadcast
 from implicit_relocalizer.ros.point_messages import points_msg
+from implicit_relocalizer.ros.quiet_subscription import QuietSubscription
 
 _WARNING_PERIOD_S = 5.0
 
@@ -82,14 +83,16 @@ class ActiveRelocalizer:
         self._frames = FrameTree(node)
         self._map_transform = MapBroadcast(node, settings)
         self._initial_pose = InitialPose(node, self._frames)
-        self._info_subscription = node.create_subscription(
-            CameraInfo, 'camera_info', self._on_camera_info,
+        # The newest holds, and is taken when it is needed: with every image, and with every tick
+        # for the first image, which may have come before it.
+        self._infos = QuietSubscription(
+            node, CameraInfo, 'camera_info', self._on_camera_info,
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         self._answerer = ImageAnswerer(
             runner, self._frames, lambda: self._settings,
             lambda: self._points_publisher.get_subscription_count() > 0,
             lambda: self._map_transform.moves_robot,
-            self._info_subscription.topic_name,
+            self._infos.topic_name,
             lambda text: node.get_logger().warning(text, once=True), decode=rgb_from_msg)
         self._thread = InferenceThread(node, self._answerer.answer,
                                        lambda: self._settings.max_rate_hz, self._on_answer,
@@ -107,7 +110,7 @@ class ActiveRelocalizer:
         """Where images and calibration come from, for people."""
         image = (compressed_topic(self._node) if self._settings.image_transport == 'compressed'
                  else self._node.resolve_topic_name('image'))
-        return f"images from '{image}', calibration from '{self._info_subscription.topic_name}'"
+        return f"images from '{image}', calibration from '{self._infos.topic_name}'"
 
     def use(self, settings: Parameters) -> None:
         """Go by other parameters from the next event on."""
@@ -121,6 +124,8 @@ class ActiveRelocalizer:
 
     def pass_time(self) -> None:
         """To be called many times a second."""
+        self._infos.take()
+        self._frames.hear()
         now_s = time.monotonic()
         self._relocalization.pass_time(now_s)
         try:
@@ -134,7 +139,7 @@ class ActiveRelocalizer:
         self._frames.stop_waiting()
         self._thread.stop()
         self._relocalization.deactivate(time.monotonic())
-        self._node.destroy_subscription(self._info_subscription)
+        self._infos.destroy()
         self._initial_pose.close()
         self._map_transform.close()
         self._frames.close()
@@ -206,6 +211,7 @@ class ActiveRelocalizer:
         self._answerer.take_camera_info(info)
 
     def _on_image(self, image: Image | CompressedImage) -> None:
+        self._infos.take()
         if self._relocalization.hear_image(stamp_to_ns(image.header), time.monotonic()):
             self._statistics.superseded += self._thread.put(image)
 

@@ -5,96 +5,76 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 from builtin_interfaces.msg import Time as TimeMsg
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from tf2_msgs.msg import TFMessage
-from tf2_ros import Buffer, TransformException, TransformListener
+from tf2_ros import Buffer, TransformException
 from tf_transformations import quaternion_matrix
 
 from implicit_relocalizer.localization.agreement import Transform
 from implicit_relocalizer.localization.frames import NoTransformError
 from implicit_relocalizer.localization.stamps import TransformStamps
+from implicit_relocalizer.ros.quiet_subscription import QuietSubscription
 
 _LATEST = Time()
-_MOST_AT_ONCE = 1000
+_DEPTH = 100  # as tf2's own listeners
+_AUTHORITY = 'relocalizer'  # for tf2's warnings
+_LOOK_AGAIN_S = 0.002
 
 
-class _Listener(TransformListener):
-    """Keeps up with a busy /tf, and forgets what moves when its stamps go back.
+class FrameTree:
+    """What /tf and /tf_static tell, from construction until `close`.
 
-    An executor of rclpy takes one message of a topic per round. On a machine that leaves it fewer
-    rounds than the robot has transforms the queue of a hundred would always be full, and all that
-    is known late by its length, while of the images the newest is answered: none would find its
-    odometry any more.
+    Not tf2's listener: a robot has hundreds of transforms a second, each of which would wake the
+    executor, and an image needs one of them. They wait in their queue of a hundred until they are
+    asked for, or until `hear`.
 
     A buffer refuses all that is older than its newest by more than its length, and a late
     message of the time before a jump may be that newest: it would stay deaf for as long as the
     jump was. Images tell of jumps too, but on another topic, in no order with this one.
     """
 
-    def __init__(self, buffer: Buffer, node: Node) -> None:
-        self._stamps = TransformStamps()
-        self.news = threading.Condition()
-        super().__init__(buffer, node)
-
-    def callback(self, data: TFMessage) -> None:
-        """Take transforms, also those that wait behind them."""
-        self._take(data)
-        subscription = self.tf_sub.handle
-        with subscription:
-            for _ in range(_MOST_AT_ONCE):  # others want to be heard too
-                waiting = subscription.take_message(TFMessage, False)
-                if waiting is None:
-                    break
-                self._take(waiting[0])
-        self.tell()
-
-    def static_callback(self, data: TFMessage) -> None:
-        """Take transforms that hold for ever."""
-        super().static_callback(data)
-        self.tell()
-
-    def tell(self) -> None:
-        """Wake who waits."""
-        with self.news:
-            self.news.notify_all()
-
-    def _take(self, data: TFMessage) -> None:
-        if self._stamps.go_back(data.transforms):
-            self.buffer.clear()
-        super().callback(data)
-
-
-class FrameTree:
-    """What /tf and /tf_static tell, from construction until `close`."""
-
     def __init__(self, node: Node) -> None:
         # Not told the node, for which it would offer a service, once more with every activation.
         # Jumps in time come through `forget`, from the stamps of the images.
+        self._node = node
         self._buffer = Buffer()
-        self._listener: _Listener | None = _Listener(self._buffer, node)
-        self._waits = True
+        self._stamps = TransformStamps()
+        self._stopped = threading.Event()
+        self._moving = QuietSubscription(node, TFMessage, '/tf', self._take_moving,
+                                         QoSProfile(depth=_DEPTH))
+        self._static = node.create_subscription(
+            TFMessage, '/tf_static', self._take_static,
+            QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL))
+
+    def hear(self) -> None:
+        """Take what came; to be called many times a second, before the queue is full."""
+        self._moving.take()
 
     def lookup(self, target_frame: str, source_frame: str, stamp_ns: int,
                wait_s: float = 0.0) -> Transform:
         """T_target_source at a stamp; blocks at most `wait_s` for it to become known.
 
-        Not to be called with a wait by the thread that spins the node, which hears of transforms.
+        Not to be called with a wait by the thread that spins the node, which hears of static
+        transforms.
 
         Raises:
             NoTransformError: unknown, or not at this stamp.
         """
         when = Time(nanoseconds=stamp_ns)
         # Not by the buffer's own wait, whose clock may be the simulation's and stand still.
-        listener = self._listener
-        if wait_s > 0.0 and listener is not None:
-            with listener.news:
-                listener.news.wait_for(lambda: not self._waits or bool(
-                    self._buffer.can_transform(target_frame, source_frame, when)), wait_s)
+        end_s = time.monotonic() + wait_s
+        self.hear()
+        while (time.monotonic() < end_s
+               and not self._buffer.can_transform(target_frame, source_frame, when)
+               and not self._stopped.wait(_LOOK_AGAIN_S)):
+            self.hear()
         return matrix_from_transform(self._find(target_frame, source_frame, when))
 
     def latest(self, target_frame: str, source_frame: str) -> tuple[Transform, TimeMsg]:
@@ -103,11 +83,13 @@ class FrameTree:
         Raises:
             NoTransformError: unknown.
         """
+        self.hear()
         found = self._find(target_frame, source_frame, _LATEST)
         return matrix_from_transform(found), found.header.stamp
 
     def is_connected(self, target_frame: str, source_frame: str) -> bool:
         """Whether the transform is known at any time."""
+        self.hear()
         return bool(self._buffer.can_transform(target_frame, source_frame, _LATEST))
 
     def forget(self) -> None:
@@ -116,15 +98,22 @@ class FrameTree:
 
     def stop_waiting(self) -> None:
         """Lookups do not wait any more, also those that do now."""
-        self._waits = False
-        if self._listener is not None:
-            self._listener.tell()
+        self._stopped.set()
 
     def close(self) -> None:
-        """End the subscriptions."""
-        if self._listener is not None:
-            self._listener.unregister()
-            self._listener = None
+        """End the subscriptions; a second time it does nothing."""
+        self._moving.destroy()
+        self._node.destroy_subscription(self._static)
+
+    def _take_moving(self, message: TFMessage) -> None:
+        if self._stamps.go_back(message.transforms):
+            self._buffer.clear()
+        for transform in message.transforms:
+            self._buffer.set_transform(transform, _AUTHORITY)
+
+    def _take_static(self, message: TFMessage) -> None:
+        for transform in message.transforms:
+            self._buffer.set_transform_static(transform, _AUTHORITY)
 
     def _find(self, target_frame: str, source_frame: str, when: Time) -> TransformStamped:
         try:
