@@ -18,6 +18,7 @@ from implicit_relocalizer.evaluation.speed.guard import (
     Bound,
     BoundsError,
     find_excesses,
+    find_unchecked,
     guard,
     read_bounds,
 )
@@ -27,8 +28,8 @@ from implicit_relocalizer.resources import share_path
 # Of the model below on one thread, whose network is faster than a learned one's (16,000 landmarks
 # for 56,000), so that all else is more beside it. Tighten these when the code gets faster: they
 # are about one and a half times what was measured on a busy machine.
-BOUNDS_HERE = {'cpu': {'at_most': {'overhead_over_forward': 0.45, 'align_over_forward': 0.30,
-                                   'total_over_baseline': 2.3}}}
+BOUNDS_HERE = {'cpu': {'at_most': {'overhead_over_forward': 0.35, 'align_over_forward': 0.25,
+                                   'total_over_baseline': 2.2}}}
 SHORT = ['--guard', '--no-dds', '--device', 'cpu', '--threads', '1', '--frames', '2']
 
 
@@ -39,7 +40,7 @@ def test_all_but_the_network_stays_small_beside_it(tmp_path):
     bounds.write_text(yaml.safe_dump(BOUNDS_HERE))
     result = tmp_path / 'result.json'
     status = main(['benchmark', str(model), str(room), *SHORT, '--bounds', str(bounds),
-                   '--rounds', '9', '--warm-up', '6', '--json', str(result)])
+                   '--rounds', '7', '--warm-up', '4', '--json', str(result)])
     measured = json.loads(result.read_text())['devices']['cpu']
     assert status == 0, measured['ratio_spread']
     assert set(measured['stages']) == {'forward', 'hypotheses', 'refinement', 'align', 'total',
@@ -80,6 +81,7 @@ def test_bounds_from_below_and_ratios_that_were_not_measured():
     result = next(results(None))
     slow = Bound('cpu', 'sift_over_total', 'at_least', 10.0)
     assert [excess.bound for excess in find_excesses(result, (slow, ALIGN))] == [slow]
+    assert find_unchecked(result, (slow, ALIGN)) == [ALIGN]
     elsewhere = Bound('cuda', 'sift_over_total', 'at_least', 5.0)
     with pytest.raises(BoundsError, match='nothing to guard'):
         find_excesses(result, (ALIGN, elsewhere))

@@ -8,6 +8,7 @@ import argparse
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def add_parser(commands: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Measure as the options say; with a guard the exit status is its verdict."""
     from implicit_relocalizer.evaluation.records import write_json
-    from implicit_relocalizer.evaluation.speed.guard import guard, read_bounds
+    from implicit_relocalizer.evaluation.speed.guard import find_unchecked, guard, read_bounds
     from implicit_relocalizer.evaluation.speed.text import describe_benchmark
     bounds = read_bounds(options.bounds or share_path(BOUNDS)) if options.guard else ()
     with _threads(options.threads):
@@ -88,6 +89,8 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, result)
         print(f'\n{options.json}')
+    for bound in find_unchecked(result, bounds):
+        logger.warning('%s on %s was not measured, and is not guarded', bound.ratio, bound.device)
     for excess in excesses:
         logger.error('%s', excess)
     return int(bool(excesses))
@@ -112,7 +115,8 @@ class _Measurement:
         if options.sift and scene is None:
             raise ValueError('--sift makes a map of the training images of a scene: name a SCENE '
                              'after MODEL')
-        self._sift = build_sift_localizer(scene) if options.sift and scene else None
+        self._sift = (cache(partial(build_sift_localizer, scene)) if options.sift and scene
+                      else None)
         self._runtime = _runtime()
 
     def __call__(self) -> Mapping[str, Any]:

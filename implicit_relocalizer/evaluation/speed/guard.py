@@ -108,6 +108,12 @@ def find_excesses(result: Mapping[str, Any], bounds: tuple[Bound, ...]) -> list[
     return excesses
 
 
+def find_unchecked(result: Mapping[str, Any], bounds: tuple[Bound, ...]) -> list[Bound]:
+    """The bounds on ratios of measured devices that were not measured themselves."""
+    return [bound for bound in bounds if bound.device in result['devices']
+            and result['devices'][bound.device]['ratios'].get(bound.ratio) is None]
+
+
 def guard(measure: Callable[[], Mapping[str, Any]], bounds: tuple[Bound, ...], attempts: int = 3,
           ) -> tuple[Mapping[str, Any], list[Excess]]:
     """Measure until no bound is broken, or so often.

@@ -17,7 +17,7 @@ from implicit_relocalizer.evaluation.hardware import describe_hardware
 from implicit_relocalizer.evaluation.model_evaluation import describe_model
 from implicit_relocalizer.evaluation.speed.images import jpeg_message, raw_message
 from implicit_relocalizer.evaluation.speed.memory import (
-    forget_cuda_peak,
+    forget_peaks,
     peak_cuda_bytes,
     peak_rss_bytes,
 )
@@ -78,7 +78,7 @@ def parts_of(ratios: Iterable[str]) -> frozenset[str]:
 
 
 def measure_model(path: Path, images: BenchmarkImages, devices: Sequence[torch.device],
-                  runtime: Runtime, sift: SiftLocalizer | None = None,
+                  runtime: Runtime, sift: Callable[[], SiftLocalizer] | None = None,
                   options: BenchmarkOptions | None = None,
                   progress: Callable[[], object] = lambda: None) -> dict[str, Any]:
     """Everything but DDS, as JSON values; `add_dds` adds that.
@@ -88,7 +88,7 @@ def measure_model(path: Path, images: BenchmarkImages, devices: Sequence[torch.d
         images: All devices are timed on.
         devices: One after the other.
         runtime: What a robot runs around the network.
-        sift: A SIFT map of the same place.
+        sift: Gives a SIFT map of the same place; called when memory has been measured.
         options: How long and beside what.
         progress: Called after every round.
 
@@ -111,11 +111,11 @@ def measure_model(path: Path, images: BenchmarkImages, devices: Sequence[torch.d
 
 
 def _measure_on(device: torch.device, path: Path, images: BenchmarkImages, runtime: Runtime,
-                sift: SiftLocalizer | None, options: BenchmarkOptions,
+                sift: Callable[[], SiftLocalizer] | None, options: BenchmarkOptions,
                 progress: Callable[[], object]) -> dict[str, Any]:
     runner = runtime.open(path, device)
     require_steps(path, runner.module)
-    forget_cuda_peak(device)
+    forget_peaks(device)
     for number in range(options.warm_up_rounds):
         runner.locate(*_image(images, number))
     memory = {'peak_rss_bytes': peak_rss_bytes(), 'peak_cuda_bytes': peak_cuda_bytes(device)}
@@ -131,7 +131,7 @@ def _measure_on(device: torch.device, path: Path, images: BenchmarkImages, runti
                     _whole('total', runner, images),
                     *(_whole(name, regressors[encoder], images)
                       for name, encoder in baselines.items()),
-                    *([sift_subject(sift, images)] if sift else [])]
+                    *([sift_subject(sift(), images)] if sift else [])]
         samples = time_rounds([subject for subject in subjects if options.wants(subject.name)],
                               len(images), options.rounds, options.warm_up_rounds, device,
                               progress)

@@ -4,16 +4,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 
 import torch
 
 _STATUS = Path('/proc/self/status')
+_CLEAR = Path('/proc/self/clear_refs')
 
 
 def peak_rss_bytes() -> int | None:
-    """The most memory that this process has had resident so far; None where unknown.
+    """The most memory that this process has had resident; None where unknown.
 
     Linux tells the peak of this very program; ru_maxrss may be that of the one which started it.
     """
@@ -30,11 +32,13 @@ def peak_rss_bytes() -> int | None:
 
 
 def peak_cuda_bytes(device: torch.device) -> int | None:
-    """The most that torch has had allocated on the GPU since `forget_cuda_peak`."""
+    """The most that torch has had allocated on the GPU; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) if device.type == 'cuda' else None
 
 
-def forget_cuda_peak(device: torch.device) -> None:
-    """Begin a new peak; does nothing on a CPU."""
+def forget_peaks(device: torch.device) -> None:
+    """Begin both peaks anew from what is in use now, as far as this system can."""
+    with contextlib.suppress(OSError):
+        _CLEAR.write_text('5')
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
