@@ -264,6 +264,13 @@ def test_pixels_are_those_of_cv_bridge(encoding, decode):
                                   CvBridge().imgmsg_to_cv2(message, 'rgb8'))
 
 
+def test_an_rgb8_message_is_looked_at_and_not_copied(decode):
+    message = image_msg(RGB, 'rgb8')
+    decoded = decode(message)
+    assert np.shares_memory(decoded, np.frombuffer(message.data, np.uint8))
+    assert decoded.flags['WRITEABLE']  # torch takes no other
+
+
 def of_a_bag(message: Image | CompressedImage) -> object:
     """The same message as rosbags reads it, without ROS."""
     stores = pytest.importorskip('rosbags.typesys', reason='needs rosbags, from the extra train')

@@ -123,7 +123,8 @@ def _raw_pixels(message: Any, encoding: _Encoding) -> NDArray[Any]:
             f"{width}x{height} pixels in '{message.encoding}', in rows of {step} bytes; check "
             f'its publisher')
     data = np.frombuffer(message.data, np.uint8)
-    rows = np.lib.stride_tricks.as_strided(data, (height, row_bytes), (step, 1), writeable=False)
+    rows = np.lib.stride_tricks.as_strided(data, (height, row_bytes), (step, 1),
+                                           writeable=data.flags.writeable)
     pixels = np.ascontiguousarray(rows).view(np.uint16 if encoding.bits == 16 else np.uint8)
     return pixels.reshape((height, width) if encoding.channels == 1
                           else (height, width, encoding.channels))

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from array import array
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,10 @@ def convert_by_cv_bridge(pixels: NDArray[Any], encoding: str) -> NDArray[Any]:
     """
     if encoding == 'rgb8':
         return pixels
-    tight = Image(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
-                  is_bigendian=0, step=pixels.strides[0], data=array('B', pixels.tobytes()))
+    # Its fields are all that is looked at; a real message would copy the pixels twice.
+    tight = SimpleNamespace(height=pixels.shape[0], width=pixels.shape[1], encoding=encoding,
+                            is_bigendian=0, step=pixels.strides[0],
+                            data=pixels.reshape(-1).view(np.uint8))
     try:
         return np.asarray(_BRIDGE.imgmsg_to_cv2(tight, 'rgb8'))
     except (CvBridgeError, TypeError) as error:
