@@ -11,8 +11,8 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.precision import matmul
+from implicit_relocalizer.geometry.quaternion_alignment import quaternion_alignment
 
 
 def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def four_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
     index_bm3 = indices_bh4.reshape(B, -1, 1).expand(-1, -1, 3)
     source_bh43 = points_camera_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
     target_bh43 = points_world_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
-    return weighted_kabsch(source_bh43, target_bh43, torch.ones_like(source_bh43[..., 0]))
+    return quaternion_alignment(source_bh43, target_bh43)
 
 
 def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,

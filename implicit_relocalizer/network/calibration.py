@@ -124,37 +124,35 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         agreement: Of the hypotheses, see `share_in_agreement`.
         outside_m: From where cameras have been.
     """
+    # Few operations on all at once: a hundred small ones took as long as a network of that size.
     agreeing_n = (weights_n * (errors_px_n < inlier_px).to(weights_n.dtype)).double()
-    total = weights_n.double().sum().clamp(min=1e-12)
+    total = weights_n.sum().double().clamp(min=1e-12)
     agreed = agreeing_n.sum().clamp(min=1e-12)
-    share = (agreed / total).clamp(1e-3, 1.0 - 1e-3)
-    normal_n = agreeing_n / agreed
-    count = agreed * agreed / (agreeing_n * agreeing_n).sum().clamp(min=1e-24)
-    errors_n = errors_px_n.double() / inlier_px
-    residual = (normal_n * errors_n * errors_n).sum()
+    count = agreed * agreed / torch.dot(agreeing_n, agreeing_n).clamp(min=1e-24)
     xy_n2 = pixels_n2.double() / input_width
-    xy_n2 = xy_n2 - (normal_n.unsqueeze(1) * xy_n2).sum(0)
-    xx, yy = (normal_n * xy_n2[:, 0] ** 2).sum(), (normal_n * xy_n2[:, 1] ** 2).sum()
-    xy = (normal_n * xy_n2[:, 0] * xy_n2[:, 1]).sum()
+    errors_n1 = errors_px_n.double().unsqueeze(1) / inlier_px
+    columns_n6 = torch.cat([xy_n2, xy_n2 * xy_n2, xy_n2[:, :1] * xy_n2[:, 1:],
+                            errors_n1 * errors_n1], dim=1)
+    x, y, xx, yy, xy, residual = (torch.mv(columns_n6.t(), agreeing_n) / agreed).unbind()
+    xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     # The smaller eigenvalue of [[xx, xy], [xy, yy]].
-    spread = 0.5 * (xx + yy) - torch.sqrt(0.25 * (xx - yy) ** 2 + xy * xy)
-    aligned_n3 = (R_world_camera_33 @ points_camera_n3.to(R_world_camera_33.dtype).t()).t()
-    apart_n = torch.linalg.vector_norm(
-        aligned_n3 + t_world_camera_3 - points_world_n3, dim=1).double()
-    depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).double().clamp(min=1e-6)
-    disagreement = weighted_median(apart_n / depth_n, agreeing_n)
-    variance = torch.diagonal(position_covariance_33).double().mean()
-    agreed_share = agreement.double().clamp(1e-3, 1.0 - 1e-3)
-    return torch.nan_to_num(torch.stack([
-        torch.log(share / (1.0 - share)),
-        torch.log(count + 1.0),
-        0.5 * torch.log(variance.clamp(1e-8, 1e6)),
-        0.5 * torch.log(residual.clamp(1e-6, 1e6)),
-        0.5 * torch.log(spread.clamp(1e-8, 1.0)),
-        torch.log(disagreement.clamp(1e-4, 1e4)),
-        torch.log(agreed_share / (1.0 - agreed_share)),
-        torch.log1p(outside_m.double().clamp(max=1e6)),
-    ]), 0.0, 20.0, -20.0)
+    spread = 0.5 * (xx + yy - torch.sqrt((xx - yy) ** 2 + 4.0 * xy * xy))
+    aligned_n3 = torch.addmm(t_world_camera_3, points_camera_n3, R_world_camera_33.t())
+    apart_n = torch.linalg.vector_norm(aligned_n3 - points_world_n3, dim=1)
+    depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).clamp(min=1e-6)
+    disagreement = weighted_median((apart_n / depth_n).double(), agreeing_n)
+    variance = torch.trace(position_covariance_33) / 3.0
+    shares_2 = torch.stack([agreed / total, agreement.double()])
+    odds_2 = shares_2 / (1.0 - shares_2.clamp(max=1.0 - 1e-6))
+    values_f = torch.stack([odds_2[0], count + 1.0, variance, residual, spread, disagreement,
+                            odds_2[1], outside_m.double() + 1.0])
+    least_f = [1e-3, 1.0, 1e-8, 1e-6, 1e-8, 1e-4, 1e-3, 1.0]
+    most_f = [1e3, 1e9, 1e6, 1e6, 1.0, 1e4, 1e3, 1e6]
+    halves_f = [1.0, 1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0]
+    limits_3f = torch.tensor([least_f, most_f, halves_f], dtype=torch.float64,
+                             device=values_f.device)
+    values_f = torch.minimum(torch.maximum(values_f, limits_3f[0]), limits_3f[1])
+    return torch.nan_to_num(torch.log(values_f) * limits_3f[2], 0.0, 20.0, -20.0)
 
 
 def weighted_median(values_n: Tensor, weights_n: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ from implicit_relocalizer.network.calibration import (
 )
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.heads import CloudHead
+from implicit_relocalizer.network.image_input import resize_image
 
 ALIGNMENTS = ('refined', 'kabsch')
 
@@ -62,7 +63,7 @@ class Localizer(nn.Module):
         self.nominal_focal_px = float(nominal_focal_px)
         self.alignment = alignment
         self.refined_count = refined_count
-        self.iterations = 10
+        self.iterations = 6
         # thresholds are for an image 360 px wide
         self.pixel_scale = self.input_width / 360.0
         self.calibration = Calibration()
@@ -94,10 +95,8 @@ class Localizer(nn.Module):
         R, t, errors_px, agreement = fit
         confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
             R, t, errors_px, agreement, points_world, points_camera, weights, pixels, K_b33)
-        scale_x = image_hw3.shape[1] / self.input_width
-        scale_y = image_hw3.shape[0] / self.input_height
-        image_pixels = torch.stack([(pixels[0, :, 0] + 0.5) * scale_x - 0.5,
-                                    (pixels[0, :, 1] + 0.5) * scale_y - 0.5], dim=1)
+        scale = [image_hw3.shape[1] / self.input_width, image_hw3.shape[0] / self.input_height]
+        scale_2 = torch.tensor(scale, dtype=pixels.dtype, device=pixels.device)
         origin = self.origin_world_3
         return {
             'R_world_camera': R.double(),
@@ -109,7 +108,7 @@ class Localizer(nn.Module):
             'points_world': points_world[0].double() + origin,
             'points_camera': points_camera[0],
             'weights': weights[0],
-            'pixels': image_pixels,
+            'pixels': (pixels[0] + 0.5) * scale_2 - 0.5,
             'reprojection_error_px': errors_px,
             'inlier_fraction': inlier_fraction,
         }
@@ -118,11 +117,7 @@ class Localizer(nn.Module):
         """Resize to the network's input: (1, 3, H, W) in [0, 1] and (1, 3, 3) intrinsics."""
         scale_x = self.input_width / image_hw3.shape[1]
         scale_y = self.input_height / image_hw3.shape[0]
-        image = image_hw3.permute(2, 0, 1).unsqueeze(0).float() / 255.0
-        if image_hw3.shape[1] != self.input_width or image_hw3.shape[0] != self.input_height:
-            image = nn.functional.interpolate(
-                image, size=[self.input_height, self.input_width], mode='bilinear',
-                align_corners=False, antialias=True)
+        image = resize_image(image_hw3, self.input_width, self.input_height)
         return image, resize_intrinsics(K_33.float().unsqueeze(0), scale_x, scale_y)
 
     def predict(self, images_b3hw: Tensor, K_b33: Tensor,

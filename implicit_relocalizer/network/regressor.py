@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.image_input import resize_image
 
 # Adam moves a parameter by about the learning rate a step: so scaled, the balance gets from
 # its start to the logarithm of centimetres in some hundred steps instead of thousands.
@@ -116,12 +117,7 @@ class PoseRegressor(nn.Module):
 
     def prepare(self, image_hw3: Tensor) -> Tensor:
         """Resize to the network's input: (1, 3, H, W) in [0, 1]."""
-        image = image_hw3.permute(2, 0, 1).unsqueeze(0).float() / 255.0
-        if image_hw3.shape[1] != self.input_width or image_hw3.shape[0] != self.input_height:
-            image = nn.functional.interpolate(
-                image, size=[self.input_height, self.input_width], mode='bilinear',
-                align_corners=False, antialias=True)
-        return image
+        return resize_image(image_hw3, self.input_width, self.input_height)
 
     def predict(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
         """R_world_camera_b33 and t_local_camera_b3 (metres, relative to the origin)."""
