@@ -88,8 +88,12 @@ def linearise(T_camera_world_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor,
 
 def weighted_gram(rows_b7m: Tensor, weights_bn: Tensor) -> Tensor:
     """[J r]^T W [J r], (b, 7, 7), for weights per point."""
-    weights_b1m = torch.cat([weights_bn, weights_bn], dim=1).unsqueeze(1)
-    return matmul(rows_b7m * weights_b1m, rows_b7m.transpose(1, 2))
+    return matmul(rows_b7m * both_coordinates(weights_bn), rows_b7m.transpose(1, 2))
+
+
+def both_coordinates(numbers_bn: Tensor) -> Tensor:
+    """Numbers of points, (b, 1, m), for the u and the v of each."""
+    return torch.cat([numbers_bn, numbers_bn], dim=1).unsqueeze(1)
 
 
 def turn_to_world(information_b66: Tensor, R_world_camera_b33: Tensor) -> Tensor:

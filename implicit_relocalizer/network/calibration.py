@@ -142,8 +142,8 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).clamp(min=1e-6)
     disagreement = weighted_median((apart_n / depth_n).double(), agreeing_n)
     variance = torch.trace(position_covariance_33) / 3.0
-    shares_2 = torch.stack([agreed / total, agreement.double()])
-    odds_2 = shares_2 / (1.0 - shares_2.clamp(max=1.0 - 1e-6))
+    shares_2 = torch.stack([agreed / total, agreement.double()]).clamp(1e-3, 1.0 - 1e-3)
+    odds_2 = shares_2 / (1.0 - shares_2)
     values_f = torch.stack([odds_2[0], count + 1.0, variance, residual, spread, disagreement,
                             odds_2[1], outside_m.double() + 1.0])
     least_f = [1e-3, 1.0, 1e-8, 1e-6, 1e-8, 1e-4, 1e-3, 1.0]
