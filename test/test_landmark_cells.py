@@ -9,6 +9,7 @@ from implicit_relocalizer.network.landmark_cells import (
     PROBES,
     arrange_in_cells,
     cell_count,
+    cell_size,
     search_cells,
 )
 from implicit_relocalizer.network.landmarks import LandmarkHead
@@ -34,18 +35,26 @@ def arranged_head(cells: int) -> LandmarkHead:
     return head.eval()
 
 
-def test_searching_every_cell_is_searching_everything():
-    keys = (unit(COUNT, 0) * 300).round().clamp(-127, 127).to(torch.int8)
-    order, centres, starts = arrange_in_cells(keys.float(), CELLS,
-                                              torch.Generator().manual_seed(0))
-    assert sorted(order.tolist()) == list(range(COUNT))
-    assert starts[0] == 0 and starts[-1] == COUNT and (starts.diff() >= 0).all()
+@pytest.mark.parametrize('count', [COUNT, COUNT - 16 * 7])  # the last cell overlaps the one before
+@pytest.mark.parametrize('dtype', [torch.int8, torch.float32])
+def test_searching_every_cell_is_searching_everything(count, dtype):
+    keys = (unit(count, 0) * 300).round().clamp(-127, 127).to(torch.int8)
+    order, centres = arrange_in_cells(keys.float(), CELLS, torch.Generator().manual_seed(0))
+    assert sorted(order.tolist()) == list(range(count))
     queries = unit(50, 1)
-    products, rows = search_cells(queries, keys[order], centres, starts.tolist(), 16,
-                                  probes=CELLS, per_cell=16)
+    products, rows = search_cells(queries, keys[order].to(dtype), centres, 16, probes=CELLS)
     expected, expected_rows = (queries @ keys[order].float().T).topk(16, dim=1)
     torch.testing.assert_close(products, expected)
     assert (rows == expected_rows).float().mean() > 0.99, 'but for equal products'
+
+
+def test_cells_hold_what_is_alike():
+    keys = unit(COUNT, 0)
+    order, centres = arrange_in_cells(keys, CELLS, torch.Generator().manual_seed(0))
+    size = cell_size(COUNT, CELLS)
+    own = (keys[order] @ centres.T)[torch.arange(COUNT), torch.arange(COUNT) // size]
+    best = (keys[order] @ centres.T).amax(1)
+    assert (own > best - 0.05).float().mean() > 0.8, 'although every cell has as many'
 
 
 def test_arranging_moves_keys_and_points_together():
@@ -75,7 +84,17 @@ def test_a_scripted_head_searches_as_the_eager_one():
         torch.testing.assert_close(scripted, eager)
 
 
-@pytest.mark.parametrize(('landmarks', 'cells'), [(16, 1), (400 * 2 * PROBES, 1), (56000, 128),
+@pytest.mark.parametrize(('landmarks', 'cells'), [(16, 1), (400 * 2 * PROBES, 1), (56000, 125),
                                                   (9600, 24)])
 def test_few_landmarks_need_no_cells(landmarks, cells):
     assert cell_count(landmarks) == cells
+
+
+def test_a_head_made_ready_answers_the_same():
+    head = torch.jit.script(arranged_head(CELLS))
+    before = head(unit(40, 3))
+    head.make_ready()
+    assert head.float_keys_md.shape == (COUNT, SIZE)
+    for now, then in zip(head(unit(40, 3)), before, strict=True):
+        torch.testing.assert_close(now, then)
+    assert 'float_keys_md' not in arranged_head(CELLS).state_dict()

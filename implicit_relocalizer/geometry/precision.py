@@ -1,6 +1,8 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Matrix products that mixed-precision training leaves alone."""
+"""Matrix products and convolutions that mixed-precision training leaves alone."""
+
+from typing import List
 
 import torch
 from torch import Tensor
@@ -17,3 +19,13 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
         with torch.autocast(a.device.type, enabled=False):
             return a @ b
     return a @ b
+
+
+def depthwise(images_bchw: Tensor, kernels_c1hw: Tensor, padding: List[int]) -> Tensor:
+    """Each channel convolved with its own kernel, in the precision of both; see `matmul`."""
+    if not torch.jit.is_scripting():
+        with torch.autocast(images_bchw.device.type, enabled=False):
+            return torch.nn.functional.conv2d(images_bchw, kernels_c1hw, padding=padding,
+                                              groups=images_bchw.shape[1])
+    return torch.nn.functional.conv2d(images_bchw, kernels_c1hw, padding=padding,
+                                      groups=images_bchw.shape[1])

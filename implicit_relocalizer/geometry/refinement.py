@@ -29,10 +29,11 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     with weights w (delta^2 / (delta^2 + e^2))^2. delta shrinks geometrically from start_delta_px
     to delta_px over the first half of the iterations; the more it has shrunk, the nearer are the
     steps to Newton's, which know that points lose their pull as they move on, and are longer:
-    with noise of many pixels six of them get as far as ten without. Where the cost has not fallen in the end
-    the initial pose is returned. Points nearer than min_depth_m or behind the camera have no say,
-    nor have those that are not finite; nor is a pose changed that sees fewer than three points
-    with weight. Gradients flow to all tensor arguments through the unrolled iterations.
+    with noise of many pixels six of them get as far as ten without. Where the cost has not fallen
+    in the end the initial pose is returned. Points nearer than min_depth_m or behind the camera
+    have no say, nor have those that are not finite; nor is a pose changed that sees fewer than
+    three points with weight. Gradients flow to all tensor arguments through the unrolled
+    iterations.
 
     Args:
         R_world_camera_b33: Initial orientations.

@@ -21,6 +21,7 @@ from implicit_relocalizer.network.model_file import (
     ModelFileError,
     ModelMetadata,
     load_model,
+    make_ready,
 )
 
 _LEAST_WARM_UP_CALLS, _MOST_WARM_UP_CALLS = 4, 12
@@ -79,6 +80,7 @@ class ModelRunner:
         # products of tiny weights are denormal numbers, ten times as slow and worth nothing
         torch.set_flush_denormal(True)
         self._module, self.metadata = load_model(path, device)
+        make_ready(self._module)
 
     @property
     def module(self) -> torch.jit.ScriptModule:

@@ -14,7 +14,7 @@ from typing import List
 import torch
 from torch import Tensor, nn
 
-from implicit_relocalizer.geometry.precision import matmul
+from implicit_relocalizer.geometry.precision import depthwise, matmul
 from implicit_relocalizer.network.encoders import Encoder, register_encoder
 
 ORIENTATIONS = 8
@@ -40,14 +40,13 @@ class GradientDescriptor(Encoder):
     def _describe(self, grey_bhw: Tensor, spacing_px: float) -> Tensor:
         batch, height, width = grey_bhw.shape
         shrink = shrink_factor(spacing_px)
-        small = nn.functional.avg_pool2d(grey_bhw.unsqueeze(1), shrink)[:, 0]
-        small = blur(small, max(0.5, 0.35 * spacing_px / shrink))
-        maps_bohw = orientation_maps(small)
+        maps_bhwo = gradient_maps(grey_bhw, spacing_px)
         pool_x = pooling_matrix(width, self.stride, spacing_px, shrink, grey_bhw)
         pool_y = pooling_matrix(height, self.stride, spacing_px, shrink, grey_bhw)
-        pooled = matmul(pool_y, matmul(maps_bohw, pool_x.t()))
+        pooled_by = matmul(pool_y, maps_bhwo.flatten(2)).unflatten(2, maps_bhwo.shape[2:])
+        pooled = matmul(pool_x, pooled_by).permute(0, 3, 1, 2)
         rows, columns = height // self.stride, width // self.stride
-        maps, side = maps_bohw.shape[1], pool_x.shape[0] // columns
+        maps, side = maps_bhwo.shape[3], pool_x.shape[0] // columns
         cells = pooled.reshape(batch, maps, rows, side, columns, side)
         vectors = cells.permute(0, 1, 3, 5, 2, 4).reshape(batch, -1, rows, columns)
         return normalise_and_clip(vectors)
@@ -56,7 +55,8 @@ class GradientDescriptor(Encoder):
 def grey_images(images_b3hw: Tensor) -> Tensor:
     """Luma of RGB images: (B, H, W) float32."""
     images = images_b3hw.float()
-    return 0.299 * images[:, 0] + 0.587 * images[:, 1] + 0.114 * images[:, 2]
+    luma_3 = torch.tensor([0.299, 0.587, 0.114], device=images.device)
+    return matmul(images.permute(0, 2, 3, 1), luma_3)
 
 
 def shrink_factor(spacing_px: float) -> int:
@@ -66,39 +66,85 @@ def shrink_factor(spacing_px: float) -> int:
     return 2 if spacing_px >= 8.0 else 1
 
 
-def orientation_maps(grey_bhw: Tensor, orientations: int = ORIENTATIONS) -> Tensor:
-    """Gradient magnitude spread over the nearest of `orientations` directions: (B, O, H, W).
+def gradient_maps(grey_bhw: Tensor, spacing_px: float,
+                  orientations: int = ORIENTATIONS) -> Tensor:
+    """Gradients of the shrunken, blurred images spread over directions: (B, H, W, O).
 
-    A direction's share falls from the whole magnitude, where the gradient points along it, to
-    zero at the neighbouring direction; a bump of dot products does without the angle.
+    A direction's share of the magnitude falls from the whole, where the gradient points along it,
+    to zero at the neighbouring direction: a bump of dot products, max(0, along - edge), does
+    without the angle, and is one product of (gx, gy, magnitude) for all directions.
     """
-    padded = nn.functional.pad(grey_bhw.unsqueeze(1), (1, 1, 1, 1), mode='replicate')[:, 0]
-    gx = 0.5 * (padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2])
-    gy = 0.5 * (padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1])
+    shrink = shrink_factor(spacing_px)
+    small = blur(shrink_images(grey_bhw, shrink), max(0.5, 0.35 * spacing_px / shrink))
+    padded = nn.functional.pad(small.unsqueeze(1), (1, 1, 1, 1), mode='replicate')[:, 0]
+    gx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
+    gy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
+    magnitude = torch.sqrt(gx * gx + gy * gy + 4e-12)
     edge = math.cos(2.0 * math.pi / orientations)
-    threshold = edge * torch.sqrt(gx * gx + gy * gy + 1e-12)
-    maps: List[Tensor] = []
-    opposite: List[Tensor] = []
-    for k in range(orientations // 2):
+    scale = 0.5 / (1.0 - edge)
+    rows: List[List[float]] = []
+    for k in range(orientations):
         angle = 2.0 * math.pi * k / orientations
-        along = math.cos(angle) * gx + math.sin(angle) * gy
-        maps.append(nn.functional.relu(along - threshold))
-        opposite.append(nn.functional.relu(-along - threshold))
-    return torch.stack(maps + opposite, dim=1) * (1.0 / (1.0 - edge))
+        rows.append([scale * math.cos(angle), scale * math.sin(angle), -scale * edge])
+    directions_o3 = torch.tensor(rows, dtype=small.dtype, device=small.device)
+    gradients_bhw3 = torch.stack([gx, gy, magnitude], dim=-1)
+    return matmul(gradients_bhw3, directions_o3.t()).relu_()
+
+
+def shrink_images(images_bhw: Tensor, factor: int) -> Tensor:
+    """Means of factor x factor pixels, for factors of two; left-over rows and columns are cut."""
+    while factor > 1:  # by slices: average pooling of one channel took four times as long
+        height, width = images_bhw.shape[1] // 2 * 2, images_bhw.shape[2] // 2 * 2
+        above, below = images_bhw[:, 0:height:2], images_bhw[:, 1:height:2]
+        images_bhw = 0.25 * (above[:, :, 0:width:2] + above[:, :, 1:width:2]
+                             + below[:, :, 0:width:2] + below[:, :, 1:width:2])
+        factor = factor // 2
+    return images_bhw
 
 
 def blur(images_bhw: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur as two matrix products; at the border the kernel is renormalised."""
-    across = _blur_matrix(images_bhw.shape[2], sigma_px, images_bhw)
-    down = _blur_matrix(images_bhw.shape[1], sigma_px, images_bhw)
-    return matmul(down, matmul(images_bhw, across.t()))
+    """Gaussian blur of single images; at the border the kernel is renormalised."""
+    return _blur_down(_blur_down(images_bhw, sigma_px).transpose(1, 2), sigma_px).transpose(1, 2)
 
 
-def _blur_matrix(size: int, sigma_px: float, like: Tensor) -> Tensor:
-    # rows are windows of one kernel: exponentials of all pairs took 30 of 150 ms an image
-    offset = torch.arange(1 - size, size, device=like.device, dtype=like.dtype)
-    weights = _gaussian(offset / sigma_px).unfold(0, size, 1).flip(0)
-    return weights / weights.sum(dim=1, keepdim=True)
+def _blur_down(images_bhw: Tensor, sigma_px: float) -> Tensor:
+    """Along the columns, each of which is a channel: they lie side by side in memory."""
+    height, width = images_bhw.shape[1], images_bhw.shape[2]
+    columns_bwh1 = images_bhw.contiguous().transpose(1, 2).unsqueeze(-1)
+    kernel_k = gaussian_kernel(sigma_px, images_bhw)
+    kernel_w1k1 = kernel_k.view(1, 1, -1, 1).expand(width, -1, -1, -1)
+    radius = kernel_k.shape[0] // 2
+    blurred_bwh1 = depthwise(columns_bwh1, kernel_w1k1, [radius, 0])
+    return (blurred_bwh1.squeeze(-1).transpose(1, 2)
+            * reach_at_border(height, kernel_k).reciprocal().unsqueeze(1))
+
+
+def blur_maps(maps_bhwo: Tensor, sigma_px: float) -> Tensor:
+    """The same blur of maps, (B, H, W, O) -> (B, O, H, W) with channels last in memory."""
+    count = maps_bhwo.shape[3]
+    kernel_k = gaussian_kernel(sigma_px, maps_bhwo)
+    radius = kernel_k.shape[0] // 2
+    across_o11k = kernel_k.view(1, 1, 1, -1).expand(count, -1, -1, -1)
+    down_o1k1 = kernel_k.view(1, 1, -1, 1).expand(count, -1, -1, -1)
+    maps_bohw = depthwise(maps_bhwo.permute(0, 3, 1, 2), across_o11k, [0, radius])
+    maps_bohw = depthwise(maps_bohw, down_o1k1, [radius, 0])
+    reach_hw = torch.outer(reach_at_border(maps_bohw.shape[2], kernel_k),
+                           reach_at_border(maps_bohw.shape[3], kernel_k))
+    return maps_bohw * reach_hw.reciprocal()
+
+
+def gaussian_kernel(sigma_px: float, like: Tensor) -> Tensor:
+    """A Gaussian of whole pixels, its sum 1, cut off at 4 sigma."""
+    radius = int(4.0 * sigma_px)
+    offset = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+    kernel_k = _gaussian(offset / sigma_px)
+    return kernel_k / kernel_k.sum()
+
+
+def reach_at_border(size: int, kernel_k: Tensor) -> Tensor:
+    """How much of a kernel lies inside of a row of pixels, for each of them."""
+    ones = torch.ones([1, 1, size, 1], device=kernel_k.device, dtype=kernel_k.dtype)
+    return depthwise(ones, kernel_k.view(1, 1, -1, 1), [kernel_k.shape[0] // 2, 0]).view(-1)
 
 
 def pooling_matrix(size: int, stride: int, spacing_px: float, shrink: int, like: Tensor,

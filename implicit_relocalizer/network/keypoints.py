@@ -16,9 +16,10 @@ from implicit_relocalizer.network.descriptor import (
     CELLS,
     GradientDescriptor,
     blur,
+    blur_maps,
+    gradient_maps,
     grey_images,
     normalise_and_clip,
-    orientation_maps,
     shrink_factor,
 )
 from implicit_relocalizer.network.encoders import Encoder
@@ -54,12 +55,8 @@ class KeypointDescriptor(GradientDescriptor):
             vectors_bnc: orientation by orientation, and the pooling positions row by row.
         """
         batch, height, width = grey_bhw.shape
-        shrink = shrink_factor(spacing_px)
-        small = nn.functional.avg_pool2d(grey_bhw.unsqueeze(1), shrink)[:, 0]
-        small = blur(small, max(0.5, 0.35 * spacing_px / shrink))
-        maps_bohw = orientation_maps(small)
-        pooled = blur(maps_bohw.flatten(0, 1), 0.6 * spacing_px / shrink)
-        pooled = pooled.reshape(batch, maps_bohw.shape[1], small.shape[1], small.shape[2])
+        pooled = blur_maps(gradient_maps(grey_bhw, spacing_px),
+                           0.6 * spacing_px / shrink_factor(spacing_px))
         shift = (torch.arange(self.side, device=grey_bhw.device, dtype=grey_bhw.dtype)
                  - 0.5 * (self.side - 1)) * spacing_px
         x = pixels_bn2[:, :, 0].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, 1, -1)
@@ -138,10 +135,11 @@ def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tens
     """
     batch, height, width = response_bhw.shape
     columns = width // cell_px
-    cells = nn.functional.unfold(response_bhw.unsqueeze(1), (cell_px, cell_px),
-                                 stride=(cell_px, cell_px))
-    strongest, index = cells.max(dim=1)
-    cell = torch.arange(cells.shape[2], device=response_bhw.device)
+    rows = height // cell_px
+    cells = response_bhw[:, :rows * cell_px, :columns * cell_px].reshape(
+        batch, rows, cell_px, columns, cell_px).transpose(2, 3).reshape(batch, rows * columns, -1)
+    strongest, index = cells.max(dim=2)
+    cell = torch.arange(rows * columns, device=response_bhw.device)
     y = (cell // columns) * cell_px + index // cell_px
     x = (cell % columns) * cell_px + index % cell_px
     y, x = y.clamp(1, height - 2), x.clamp(1, width - 2)

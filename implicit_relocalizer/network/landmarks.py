@@ -8,15 +8,14 @@ A feature, projected to the directions that tell landmarks apart, meets the land
 softmax over the most similar ones and one outlier class says how much each of them counts.
 """
 
-from typing import List, Tuple
+from typing import Tuple
 
 import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.heads import LOG_ERROR_MAX, LOG_ERROR_MIN, CloudHead
-from implicit_relocalizer.network.landmark_cells import arrange_in_cells, search_cells
+from implicit_relocalizer.network.landmark_cells import GROUP, arrange_in_cells, search_cells
 
-GROUP = 16
 CHUNK = 1024
 CANDIDATES = 16
 
@@ -41,7 +40,7 @@ class LandmarkHead(CloudHead):
     points_m3: Tensor
     log_depth_m: Tensor
     centres_cd: Tensor
-    starts_c: Tensor
+    float_keys_md: Tensor
     key_scale: Tensor
     similarity_scale: Tensor
     outlier_similarity: Tensor
@@ -62,7 +61,7 @@ class LandmarkHead(CloudHead):
         self.register_buffer('keys_md', torch.zeros(count, key_size, dtype=torch.int8))
         self.register_buffer('key_scale', torch.tensor(1.0 / 127.0))
         self.register_buffer('centres_cd', torch.zeros(cells, key_size))
-        self.register_buffer('starts_c', torch.zeros(cells + 1, dtype=torch.long))
+        self.float_keys_md = torch.zeros(0, key_size)  # no buffer: `make_ready` fills it
         self.register_buffer('points_m3', torch.zeros(count, 3))
         self.register_buffer('log_depth_m', torch.zeros(count, dtype=torch.float16))
         self.register_buffer('similarity_scale', torch.tensor(20.0))
@@ -95,23 +94,27 @@ class LandmarkHead(CloudHead):
         On a CPU only the likeliest cells are searched, where there are any; otherwise all.
         """
         if self.centres_cd.shape[0] > 1 and not queries_nd.is_cuda:
-            starts: List[int] = self.starts_c.tolist()
-            products, rows = search_cells(queries_nd, self.keys_md, self.centres_cd, starts,
-                                          self.candidates)
+            is_ready = self.float_keys_md.shape[0] > 0
+            keys_md = self.float_keys_md if is_ready else self.keys_md
+            products, rows = search_cells(queries_nd, keys_md, self.centres_cd, self.candidates)
             return products * self.key_scale, rows
         return self._search_all(queries_nd)
+
+    @torch.jit.export
+    def make_ready(self) -> None:
+        """Spend memory, four times that of the keys, on not converting them for every image."""
+        if self.centres_cd.shape[0] > 1 and not self.keys_md.is_cuda:
+            self.float_keys_md = self.keys_md.float()
 
     def arrange(self, generator: torch.Generator) -> Tensor:
         """Put the landmarks cell by cell: (count,) which row each of them was in before."""
         cells = self.centres_cd.shape[0]
         if cells == 1:
             return torch.arange(self.keys_md.shape[0], device=self.keys_md.device)
-        order, centres, starts = arrange_in_cells(
-            self.keys_md.float() * self.key_scale, cells, generator)
+        order, centres = arrange_in_cells(self.keys_md.float() * self.key_scale, cells, generator)
         for buffer in (self.keys_md, self.points_m3, self.log_depth_m):
             buffer.copy_(buffer[order].clone())
         self.centres_cd.copy_(centres)
-        self.starts_c.copy_(starts)
         return order
 
     def _search_all(self, queries_nd: Tensor) -> Tuple[Tensor, Tensor]:
@@ -147,9 +150,10 @@ class LandmarkHead(CloudHead):
         share = torch.softmax(logits, dim=1)[:, :-1]
         points = self.points_m3[landmarks_nk]
         log_depth = self.log_depth_m[landmarks_nk].float()
-        offset = points.unsqueeze(2) - points.unsqueeze(1)
+        by_axis = points.transpose(1, 2).contiguous()  # each axis by itself: six times as fast
+        offset = by_axis.unsqueeze(3) - by_axis.unsqueeze(2)
         radius = (self.near_ratio * torch.exp(log_depth)).unsqueeze(2)
-        near = ((offset * offset).sum(-1) < radius * radius).to(share.dtype)
+        near = ((offset * offset).sum(1) < radius * radius).to(share.dtype)
         mass, centre = torch.matmul(near, share.unsqueeze(-1)).squeeze(-1).max(dim=1)
         kept = near.gather(1, centre.reshape(-1, 1, 1).expand(-1, 1, near.shape[2])).squeeze(1)
         weight = kept * share
