@@ -41,7 +41,7 @@ def test_labels_say_in_what_models_differ():
     rows = [row(360), row(240), row(160, 100, 7008), row(240, None, None, 'resnet18')]
     label_by_difference(rows)
     assert [row['label'] for row in rows] == [
-        '360 px', '240 px', '160 px, 100 points, 7.01k', 'resnet18, 240 px']
+        '360 px', '240 px', '160 px, 100 points, 7k', 'resnet18, 240 px']
 
 
 def test_names_cover_no_point_no_line_and_no_other_name():

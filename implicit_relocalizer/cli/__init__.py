@@ -31,11 +31,12 @@ from implicit_relocalizer.cli import (
     synthesize,
     tables,
     train,
+    training_benchmark,
 )
 
 COMMANDS = (inspect_scene, train, finetune, calibrate, evaluate, compare, replay, benchmark,
-            pareto, sift_map, info, synthesize, encoders, experiment, finetune_experiment,
-            calibration_experiment, filter_experiment, tables, doctor, soak)
+            pareto, training_benchmark, sift_map, info, synthesize, encoders, experiment,
+            finetune_experiment, calibration_experiment, filter_experiment, tables, doctor, soak)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

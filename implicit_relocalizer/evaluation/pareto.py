@@ -166,7 +166,7 @@ def label_by_difference(rows: Sequence[dict[str, Any]]) -> None:
         if row['points'] not in (usual['points'], None):
             parts.append(f'{row["points"]} points')
         if row['landmarks'] not in (usual['landmarks'], None):
-            parts.append(f'{row["landmarks"] / 1000:.3g}k')
+            parts.append(f'{row["landmarks"] / 1000:.0f}k')
         if row['encoder'] != usual['encoder']:
             parts.insert(0, row['encoder'])
         row['label'] = ', '.join(parts)

@@ -107,7 +107,7 @@ def _front(rows: Sequence[Row], cost: Callable[[Row], float], unbeaten: str) -> 
 
 
 def _show_numbers(axis: Axis) -> None:
-    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 5.0, 7.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f'{value:g}'))
     axis.set_minor_locator(NullLocator())
 

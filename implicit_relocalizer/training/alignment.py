@@ -7,11 +7,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.data.augmentation import ViewRange, draw_views, points_seen
+from implicit_relocalizer.data.augmentation import ViewRange, Views, draw_views, points_seen
 from implicit_relocalizer.data.images import PosedImages, as_float_images
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.network.localizer import Localizer, error_weights
+from implicit_relocalizer.training.compilation import compiled
 from implicit_relocalizer.training.configuration import AlignmentConfig
 from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss, pose_loss
 from implicit_relocalizer.training.precision import autocast
@@ -25,10 +26,11 @@ class AlignmentStage:
 
     def __init__(self, localizer: Localizer, images: PosedImages, config: AlignmentConfig,
                  limits: ViewRange, generator: torch.Generator, device: torch.device,
-                 dtype: torch.dtype) -> None:
+                 dtype: torch.dtype, compile_network: bool = False) -> None:
         self.config = config
         self._localizer, self._images, self._limits = localizer, images, limits
         self._generator, self._device, self._dtype = generator, device, dtype
+        self._predict = compiled(self._run_network, compile_network, device)
 
     def train_mode(self) -> None:
         """Prepare the modules for a training step."""
@@ -38,16 +40,24 @@ class AlignmentStage:
 
     def step(self, progress: float) -> StepResult:
         """Loss on one batch of images, and its median reprojection error in pixels."""
-        del progress  # the loss stays the same over this stage
-        config, localizer, images = self.config, self._localizer, self._images
-        chosen = torch.randint(len(images), (config.batch_images,), generator=self._generator)
-        size = (localizer.input_width, localizer.input_height)
-        views = draw_views(
+        return self.loss(self.draw(), progress)
+
+    def draw(self) -> Views:
+        """Virtual views of random images."""
+        images, localizer = self._images, self._localizer
+        chosen = torch.randint(len(images), (self.config.batch_images,),
+                               generator=self._generator)
+        return draw_views(
             as_float_images(images.images_bhw3[chosen].to(self._device)),
             images.K_b33[chosen].to(self._device),
             images.R_world_camera_b33[chosen].to(self._device),
-            images.t_local_camera_b3[chosen].to(self._device), self._limits, size,
-            self._generator)
+            images.t_local_camera_b3[chosen].to(self._device), self._limits,
+            (localizer.input_width, localizer.input_height), self._generator)
+
+    def loss(self, views: Views, progress: float) -> StepResult:
+        """Loss on these views, and their median reprojection error in pixels."""
+        del progress  # the loss stays the same over this stage
+        config, localizer = self.config, self._localizer
         points_world, log_depth, log_error, pixels = self._predict(views.images_b3hw)
         zoom_b1 = (views.K_b33[:, 0, 0] / localizer.nominal_focal_px).unsqueeze(1)
         depth = torch.exp(log_depth) * zoom_b1
@@ -71,7 +81,7 @@ class AlignmentStage:
             name: (part.detach() * seen).sum() / points_seen_count
             for name, part in cloud.parts.items()}})
 
-    def _predict(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _run_network(self, images_b3hw: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         with autocast(self._device, self._dtype), torch.set_grad_enabled(True):
             with torch.set_grad_enabled(self.config.train_encoder):
                 layout = images_b3hw.contiguous(memory_format=torch.channels_last)

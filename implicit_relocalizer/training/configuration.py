@@ -190,6 +190,8 @@ class TrainingConfig:
     Attributes:
         input_width: Width in pixels that the network sees; the height follows the images.
         precision: 'auto', 'float32' or 'bfloat16'; auto takes bfloat16 where the hardware has it.
+        compile: Compile what learns by torch.compile, which takes a C++ compiler and a minute or
+            two at the start.
         device: 'auto', 'cpu' or 'cuda'.
         seed: Of all random numbers.
         validation_fraction: Share of the training frames set aside to watch the progress.
@@ -199,6 +201,7 @@ class TrainingConfig:
 
     input_width: int = 360
     precision: str = 'auto'
+    compile: bool = False
     device: str = 'auto'
     seed: int = 0
     validation_fraction: float = 0.05

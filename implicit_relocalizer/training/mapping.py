@@ -11,7 +11,8 @@ from __future__ import annotations
 import torch
 
 from implicit_relocalizer.network.heads import PointHead
-from implicit_relocalizer.training.buffer import PointBuffer
+from implicit_relocalizer.training.buffer import PointBatch, PointBuffer
+from implicit_relocalizer.training.compilation import compiled
 from implicit_relocalizer.training.configuration import MappingConfig
 from implicit_relocalizer.training.losses import CloudLossWeights, cloud_loss
 from implicit_relocalizer.training.precision import autocast
@@ -27,11 +28,13 @@ class MappingStage:
 
     def __init__(self, head: PointHead, buffer: PointBuffer, config: MappingConfig,
                  image_width_px: int, nominal_focal_px: float, generator: torch.Generator,
-                 device: torch.device, dtype: torch.dtype) -> None:
+                 device: torch.device, dtype: torch.dtype,
+                 compile_network: bool = False) -> None:
         self.config = config
         self._head, self._buffer = head, buffer
         self._width_px, self._nominal_focal_px = image_width_px, nominal_focal_px
         self._generator, self._device, self._dtype = generator, device, dtype
+        self._predict = compiled(head.forward, compile_network, device)
 
     def train_mode(self) -> None:
         """Prepare the modules for a training step."""
@@ -39,12 +42,19 @@ class MappingStage:
 
     def step(self, progress: float) -> StepResult:
         """Loss on one batch of points, and its median reprojection error in pixels."""
-        config = self.config
-        indices = torch.randint(len(self._buffer), (config.batch_points,),
+        return self.loss(self.draw(), progress)
+
+    def draw(self) -> PointBatch:
+        """Random points of all views."""
+        indices = torch.randint(len(self._buffer), (self.config.batch_points,),
                                 generator=self._generator)
-        batch = self._buffer.batch(indices, self._device)
+        return self._buffer.batch(indices, self._device)
+
+    def loss(self, batch: PointBatch, progress: float) -> StepResult:
+        """Loss on these points, and their median reprojection error in pixels."""
+        config = self.config
         with autocast(self._device, self._dtype):
-            points_world, log_depth, log_error = self._head(batch.features_nc)
+            points_world, log_depth, log_error = self._predict(batch.features_nc)
         zoom = batch.K_n33[:, 0, 0] / self._nominal_focal_px
         weights = CloudLossWeights(config.reprojection_weight, config.consistency_weight,
                                    config.likelihood_weight)

@@ -10,11 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from implicit_relocalizer.data.augmentation import ViewRange, draw_views
+from implicit_relocalizer.data.augmentation import ViewRange, Views, draw_views
 from implicit_relocalizer.data.images import PosedImages, as_float_images
 from implicit_relocalizer.geometry.rigid import geodesic_angle
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.regressor import BALANCE_GAIN, PoseRegressor, RegressionHead
+from implicit_relocalizer.training.compilation import compiled
 from implicit_relocalizer.training.configuration import RegressionConfig
 from implicit_relocalizer.training.precision import autocast
 from implicit_relocalizer.training.stage import StepResult
@@ -30,10 +31,11 @@ class RegressionStage:
 
     def __init__(self, regressor: PoseRegressor, images: PosedImages, config: RegressionConfig,
                  limits: ViewRange, generator: torch.Generator, device: torch.device,
-                 dtype: torch.dtype) -> None:
+                 dtype: torch.dtype, compile_network: bool = False) -> None:
         self.config = config
         self._regressor, self._images, self._limits = regressor, images, limits
         self._generator, self._device, self._dtype = generator, device, dtype
+        self._predict = compiled(regressor.predict, compile_network, device)
 
     def train_mode(self) -> None:
         """Prepare the modules for a training step."""
@@ -43,23 +45,30 @@ class RegressionStage:
 
     def step(self, progress: float) -> StepResult:
         """Loss on one batch of images, and its median position error in centimetres."""
-        del progress  # the loss stays the same
+        return self.loss(self.draw(), progress)
+
+    def draw(self) -> Views:
+        """Virtual views of random images."""
         regressor, images = self._regressor, self._images
         chosen = torch.randint(len(images), (self.config.batch_images,),
                                generator=self._generator)
-        views = draw_views(
+        return draw_views(
             as_float_images(images.images_bhw3[chosen].to(self._device)),
             images.K_b33[chosen].to(self._device),
             images.R_world_camera_b33[chosen].to(self._device),
             images.t_local_camera_b3[chosen].to(self._device), self._limits,
             (regressor.input_width, regressor.input_height), self._generator)
+
+    def loss(self, views: Views, progress: float) -> StepResult:
+        """Loss on these views, and their median position error in centimetres."""
+        del progress  # the loss stays the same
         with autocast(self._device, self._dtype):
-            R, t = regressor.predict(
+            R, t = self._predict(
                 views.images_b3hw.contiguous(memory_format=torch.channels_last))
         position_m = torch.linalg.vector_norm(t - views.t_world_camera_b3, dim=1)
         angle_rad = geodesic_angle(R, views.R_world_camera_b33)
         mean_m, mean_rad = position_m.mean(), angle_rad.mean()
-        loss = balanced_loss(mean_m, mean_rad, regressor.balance_2)
+        loss = balanced_loss(mean_m, mean_rad, self._regressor.balance_2)
         return StepResult(loss, 100.0 * float(position_m.detach().median()),
                           {'position_m': mean_m.detach(), 'rotation_rad': mean_rad.detach()})
 

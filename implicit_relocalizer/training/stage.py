@@ -5,9 +5,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from torch import Tensor
+
+Batch = TypeVar('Batch')
 
 
 class TrainingError(RuntimeError):
@@ -62,3 +64,13 @@ class Stage(Protocol):
 
     def step(self, progress: float) -> StepResult:
         """Loss of one batch at this share of the stage, its median error, and any parts."""
+
+
+class DrawingStage(Stage, Protocol[Batch]):
+    """A stage whose steps are two: data, and what is computed of them."""
+
+    def draw(self) -> Batch:
+        """A batch on the device, as the network is given it."""
+
+    def loss(self, batch: Batch, progress: float) -> StepResult:
+        """The loss of a batch at this share of the stage."""

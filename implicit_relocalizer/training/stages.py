@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +29,7 @@ from implicit_relocalizer.training.memory import (
 )
 from implicit_relocalizer.training.plan import Job
 from implicit_relocalizer.training.regression import RegressionStage
-from implicit_relocalizer.training.stage import Stage, StageConfig
+from implicit_relocalizer.training.stage import DrawingStage, StageConfig
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ class PlannedStage:
 
     name: str
     config: StageConfig
-    begin: Callable[[StageContext], Stage]
+    begin: Callable[[StageContext], DrawingStage[Any]]
     batch_key: str
     item: str
     error_unit: str = 'px'
@@ -95,7 +96,7 @@ def planned_stages(config: TrainingConfig) -> list[PlannedStage]:
     return [stage for stage in stages if stage.config.iterations > 0]
 
 
-def begin_mapping(context: StageContext) -> Stage:
+def begin_mapping(context: StageContext) -> DrawingStage[Any]:
     """Freeze the encoder and fill the buffer with its features."""
     job, localizer = context.job, context.network
     assert isinstance(localizer, Localizer) and isinstance(localizer.head, PointHead)
@@ -107,10 +108,11 @@ def begin_mapping(context: StageContext) -> Stage:
         mean, scale = buffer.feature_statistics()
         localizer.head.set_feature_statistics(mean, scale)
     return MappingStage(localizer.head, buffer, job.config.mapping, localizer.input_width,
-                        localizer.nominal_focal_px, context.generator, job.device, job.dtype)
+                        localizer.nominal_focal_px, context.generator, job.device, job.dtype,
+                        job.config.compile)
 
 
-def begin_alignment(context: StageContext) -> Stage:
+def begin_alignment(context: StageContext) -> DrawingStage[Any]:
     """Let the encoder learn where the configuration says so."""
     job, localizer = context.job, context.network
     assert isinstance(localizer, Localizer)
@@ -118,10 +120,10 @@ def begin_alignment(context: StageContext) -> Stage:
     for parameter in localizer.encoder.parameters():
         parameter.requires_grad_(config.train_encoder)
     return AlignmentStage(localizer, context.images, config, job.config.augmentation,
-                          context.generator, job.device, job.dtype)
+                          context.generator, job.device, job.dtype, job.config.compile)
 
 
-def begin_regression(context: StageContext) -> Stage:
+def begin_regression(context: StageContext) -> DrawingStage[Any]:
     """Let the encoder learn where the configuration says so."""
     job, regressor = context.job, context.network
     assert isinstance(regressor, PoseRegressor)
@@ -129,7 +131,7 @@ def begin_regression(context: StageContext) -> Stage:
     for parameter in regressor.encoder.parameters():
         parameter.requires_grad_(config.train_encoder)
     return RegressionStage(regressor, context.images, config, job.config.augmentation,
-                           context.generator, job.device, job.dtype)
+                           context.generator, job.device, job.dtype, job.config.compile)
 
 
 def _fill_buffer(job: Job, images: PosedImages, encoder: Encoder,
