@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from geometry_msgs.msg import PoseStamped, PoseWithCovarianceStamped
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
@@ -31,6 +30,7 @@ from implicit_relocalizer.localization.rejection import NoPoseError
 from implicit_relocalizer.localization.relocalization import Relocalization
 from implicit_relocalizer.localization.stamps import stamp_to_ns
 from implicit_relocalizer.localization.statistics import RunStatistics, Throttle
+from implicit_relocalizer.ros.camera_info_subscription import CameraInfoSubscription
 from implicit_relocalizer.ros.conversions import (
     pose_from_matrix,
     pose_msg,
@@ -43,7 +43,6 @@ from implicit_relocalizer.ros.inference_thread import InferenceThread
 from implicit_relocalizer.ros.initial_pose import InitialPose
 from implicit_relocalizer.ros.map_broadcast import MapBroadcast
 from implicit_relocalizer.ros.point_messages import points_msg
-from implicit_relocalizer.ros.quiet_subscription import QuietSubscription
 
 _WARNING_PERIOD_S = 5.0
 
@@ -85,9 +84,7 @@ class ActiveRelocalizer:
         self._initial_pose = InitialPose(node, self._frames)
         # The newest holds, and is taken when it is needed: with every image, and with every tick
         # for the first image, which may have come before it.
-        self._infos = QuietSubscription(
-            node, CameraInfo, 'camera_info', self._on_camera_info,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        self._infos = CameraInfoSubscription(node, self._on_camera_info)
         self._answerer = ImageAnswerer(
             runner, self._frames, lambda: self._settings,
             lambda: self._points_publisher.get_subscription_count() > 0,

@@ -43,26 +43,23 @@ class FrameTree:
     def __init__(self, node: Node) -> None:
         # Not told the node, for which it would offer a service, once more with every activation.
         # Jumps in time come through `forget`, from the stamps of the images.
-        self._node = node
         self._buffer = Buffer()
         self._stamps = TransformStamps()
         self._stopped = threading.Event()
         self._moving = QuietSubscription(node, TFMessage, '/tf', self._take_moving,
                                          QoSProfile(depth=_DEPTH))
-        self._static = node.create_subscription(
-            TFMessage, '/tf_static', self._take_static,
+        self._static = QuietSubscription(
+            node, TFMessage, '/tf_static', self._take_static,
             QoSProfile(depth=_DEPTH, durability=DurabilityPolicy.TRANSIENT_LOCAL))
 
     def hear(self) -> None:
         """Take what came; to be called many times a second, before the queue is full."""
+        self._static.take()
         self._moving.take()
 
     def lookup(self, target_frame: str, source_frame: str, stamp_ns: int,
                wait_s: float = 0.0) -> Transform:
         """T_target_source at a stamp; blocks at most `wait_s` for it to become known.
-
-        Not to be called with a wait by the thread that spins the node, which hears of static
-        transforms.
 
         Raises:
             NoTransformError: unknown, or not at this stamp.
@@ -103,7 +100,7 @@ class FrameTree:
     def close(self) -> None:
         """End the subscriptions; a second time it does nothing."""
         self._moving.destroy()
-        self._node.destroy_subscription(self._static)
+        self._static.destroy()
 
     def _take_moving(self, message: TFMessage) -> None:
         if self._stamps.go_back(message.transforms):

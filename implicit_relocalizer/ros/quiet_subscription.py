@@ -41,7 +41,7 @@ class QuietSubscription(Generic[MessageT]):
         self._lock = threading.Lock()
         # An executor that ignores callback groups would call back by itself, which is as good.
         self._subscription: Subscription | None = node.create_subscription(
-            message_type, topic, self._hear, qos, callback_group=_NeverReady())
+            message_type, topic, self._hear, qos, callback_group=_QuietGroup())
         self.topic_name = str(self._subscription.topic_name)
 
     def take(self) -> None:
@@ -69,14 +69,14 @@ class QuietSubscription(Generic[MessageT]):
             self._callback(message)
 
 
-class _NeverReady(CallbackGroup):
-    """What belongs to it is in no wait set."""
+class _QuietGroup(CallbackGroup):
+    """Messages of its subscriptions are in no wait set; that a publisher cannot be heard, is."""
 
     def can_execute(self, entity: Any) -> bool:
-        return False
+        return not isinstance(entity, Subscription)
 
     def beginning_execution(self, entity: Any) -> bool:
-        return False
+        return True
 
     def ending_execution(self, entity: Any) -> None:
         pass
