@@ -137,8 +137,9 @@ class _TimedStage:
     """A stage of a few steps that says how long they waited for their data."""
 
     def __init__(self, stage: DrawingStage[Any], steps: int, wait: Any) -> None:
+        settings: Any = stage.config
         self.name = stage.name
-        self.config: StageConfig = replace(stage.config, iterations=steps, max_seconds=0.0)
+        self.config: StageConfig = replace(settings, iterations=steps, max_seconds=0.0)
         self.draw_s = 0.0
         self._stage, self._wait = stage, wait
 

@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.network.landmarks import GROUP, LandmarkHead
+from implicit_relocalizer.network.landmark_cells import GROUP
+from implicit_relocalizer.network.landmarks import LandmarkHead
 from implicit_relocalizer.training.landmarks.observations import Observations
 
 IMAGES_ASKED = 32
