@@ -101,7 +101,7 @@ def test_the_page_shows_the_numbers_of_the_file(measured):
 
 def test_ratios_are_those_within_a_round_whatever_the_machine_does():
     speed = np.array([1.0, 1.0, 3.0, 0.5, 9.0])
-    wall = {name: Samples(ms * speed, None) for name, ms in (
+    wall = {name: Samples(ms * speed, None, 0.5 * ms + speed) for name, ms in (
         ('forward', 100.0), ('hypotheses', 4.0), ('refinement', 6.0), ('total', 130.0),
         ('baseline', 65.0))}
     summary = summarize_samples(wall)
@@ -109,6 +109,9 @@ def test_ratios_are_those_within_a_round_whatever_the_machine_does():
     assert summary['ratios']['align_over_forward'] == pytest.approx(0.1)
     assert summary['ratios']['total_over_baseline'] == pytest.approx(2.0)
     assert summary['ratios']['sift_over_total'] is None
+    assert set(summary['cpu_time_ratios']) == {
+        'overhead_over_forward', 'align_over_forward', 'total_over_baseline'}
+    assert summary['cpu_time_ratios']['total_over_baseline'] == pytest.approx(1.9701)
     assert summary['ratio_spread']['total_over_baseline']['iqr'] == pytest.approx(0.0)
     assert summary['align_ms'] == pytest.approx(10.0) and summary['forward_ms'] == 100.0
     assert summary['frames_per_second'] == pytest.approx(1000.0 / 130.0, abs=1e-3)
@@ -141,6 +144,7 @@ def test_rounds_take_turns_and_begin_with_another_each_time():
         assert before[1][0] == after[0][0]
         assert len({image for _, image in after}) == 1 and before[0][1] != after[0][1]
     assert samples['b'].wall_ms.shape == (6,) and samples['b'].device_ms is None
+    assert (samples['b'].cpu_ms < 4.0).all()  # asleep, as when others have the processor
     assert (samples['b'].wall_ms >= 4.0).all() and samples['a'].wall_ms.min() < 4.0
     with pytest.raises(ValueError, match='two subjects of one name'):
         time_rounds([subject('a'), subject('a')], 1, 1, 0, CPU)

@@ -42,7 +42,7 @@ def test_all_but_the_network_stays_small_beside_it(tmp_path):
     status = main(['benchmark', str(model), str(room), *SHORT, '--bounds', str(bounds),
                    '--rounds', '7', '--warm-up', '4', '--json', str(result)])
     measured = json.loads(result.read_text())['devices']['cpu']
-    assert status == 0, measured['ratio_spread']
+    assert status == 0, (measured['ratio_spread'], measured['cpu_time_ratios'])
     assert set(measured['stages']) == {'forward', 'hypotheses', 'refinement', 'align', 'total',
                                        'baseline'}
 
@@ -60,7 +60,7 @@ def test_a_broken_bound_fails_and_is_named_with_its_value(tmp_path, caplog):
 def results(*values: float | None) -> Iterator[dict]:
     """Results with one ratio each."""
     for value in values:
-        yield {'devices': {'cpu': {'ratios': {'sift_over_total': 9.0,
+        yield {'threads': {'torch': 1}, 'devices': {'cpu': {'ratios': {'sift_over_total': 9.0,
                                               'align_over_forward': value}}}}
 
 
@@ -87,6 +87,15 @@ def test_bounds_from_below_and_ratios_that_were_not_measured():
         find_excesses(result, (ALIGN, elsewhere))
     with pytest.raises(BoundsError, match="'algin' is no ratio"):
         find_excesses(result, (Bound('cpu', 'algin', 'at_most', 1.0),))
+
+
+@pytest.mark.parametrize(('threads', 'of_cpu', 'broken'), [
+    (1, 0.1, 0), (1, 0.3, 1), (2, 0.1, 1)])
+def test_what_other_programs_took_breaks_no_bound_of_one_thread(threads, of_cpu, broken):
+    result = next(results(0.3))
+    result['threads']['torch'] = threads
+    result['devices']['cpu']['cpu_time_ratios'] = {'align_over_forward': of_cpu}
+    assert len(find_excesses(result, (ALIGN,))) == broken
 
 
 def test_the_shipped_bounds_are_on_ratios_that_there_are():

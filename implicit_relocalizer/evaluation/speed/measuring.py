@@ -165,7 +165,9 @@ def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
     """Times and ratios of one device as JSON values; what was not measured is None."""
     wall = {name: sample.wall_ms for name, sample in samples.items()}
     wall['align'] = wall['hypotheses'] + wall['refinement']
-    ratios = _ratios(wall)
+    of_cpu = {name: sample.cpu_ms for name, sample in samples.items()
+              if sample.cpu_ms is not None}
+    ratios, cpu_ratios = _ratios(wall), _ratios(of_cpu) if of_cpu else {}
 
     def median(name: str) -> float | None:
         return round(spread_of(wall[name]).median, 4) if name in wall else None
@@ -184,11 +186,14 @@ def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
                    for name, ratio in ratios.items()},
         'ratio_spread': {name: ratio.as_json() for name, ratio in ratios.items()
                          if ratio is not None},
+        'cpu_time_ratios': {name: round(ratio.median, 4) for name, ratio in cpu_ratios.items()
+                            if ratio is not None},
         'dds': None, 'dds_absent_because': NO_DDS}
 
 
-def _ratios(wall: Mapping[str, FloatArray]) -> dict[str, Spread | None]:
-    known = {**wall, 'overhead': wall['total'] - wall['forward']}
+def _ratios(times: Mapping[str, FloatArray]) -> dict[str, Spread | None]:
+    known = {**times, 'overhead': times['total'] - times['forward'],
+             'align': times['hypotheses'] + times['refinement']}
     return {name: paired_ratio(known[above], known[below])
             if above in known and below in known else None
             for name, (above, below) in RATIOS.items()}

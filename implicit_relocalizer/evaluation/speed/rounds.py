@@ -37,10 +37,21 @@ class Samples(NamedTuple):
     Attributes:
         wall_ms: From the call until its result is there.
         device_ms: Between two events on the GPU around the call; None on a CPU.
+        cpu_ms: What this process had of the processor meanwhile, all threads together: what other
+            programs took away is not in it. None on a GPU, where waiting is work too.
     """
 
     wall_ms: FloatArray
-    device_ms: FloatArray | None
+    device_ms: FloatArray | None = None
+    cpu_ms: FloatArray | None = None
+
+
+class _Times(NamedTuple):
+    """Milliseconds of one call, as of `Samples`."""
+
+    wall: float
+    on_device: float
+    of_cpu: float
 
 
 @torch.inference_mode()
@@ -60,28 +71,29 @@ def time_rounds(subjects: Sequence[Subject], image_count: int, rounds: int, warm
     names = [subject.name for subject in subjects]
     if len(set(names)) < len(names):
         raise ValueError(f'two subjects of one name among {names}')
-    wall_ms = {name: np.zeros(rounds) for name in names}
-    device_ms = {name: np.zeros(rounds) for name in names}
+    times = {name: np.zeros((rounds, len(_Times._fields))) for name in names}
     with _without_garbage_collection():
         for number in range(-warm_up_rounds, rounds):
             first = number % len(subjects)
             for subject in (*subjects[first:], *subjects[:first]):
-                wall, on_device = time_call(subject.call, number % image_count, device)
+                measured = _time_call(subject.call, number % image_count, device)
                 if number >= 0:
-                    wall_ms[subject.name][number] = wall
-                    device_ms[subject.name][number] = on_device
+                    times[subject.name][number] = measured
             progress()
-    on_gpu = device.type == 'cuda'
-    return {name: Samples(wall_ms[name], device_ms[name] if on_gpu else None) for name in names}
+    return {name: _samples(times[name], device.type == 'cuda') for name in names}
 
 
-def time_call(call: Callable[[int], object], image: int, device: torch.device,
-              ) -> tuple[float, float]:
-    """Milliseconds of one call: on the clock, and between events on the GPU (0 on a CPU)."""
+def _samples(times_r3: FloatArray, on_gpu: bool) -> Samples:
+    wall_ms, device_ms, cpu_ms = times_r3.T
+    return Samples(wall_ms, device_ms, None) if on_gpu else Samples(wall_ms, None, cpu_ms)
+
+
+def _time_call(call: Callable[[int], object], image: int, device: torch.device) -> _Times:
     if device.type != 'cuda':
-        start_s = time.perf_counter()
+        start_s, start_cpu_s = time.perf_counter(), time.process_time()
         call(image)
-        return 1e3 * (time.perf_counter() - start_s), 0.0
+        return _Times(1e3 * (time.perf_counter() - start_s), 0.0,
+                      1e3 * (time.process_time() - start_cpu_s))
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     torch.cuda.synchronize(device)
     start_s = time.perf_counter()
@@ -89,7 +101,7 @@ def time_call(call: Callable[[int], object], image: int, device: torch.device,
     call(image)
     end.record()
     torch.cuda.synchronize(device)
-    return 1e3 * (time.perf_counter() - start_s), float(begin.elapsed_time(end))
+    return _Times(1e3 * (time.perf_counter() - start_s), float(begin.elapsed_time(end)), 0.0)
 
 
 @contextmanager
