@@ -163,19 +163,20 @@ def _message_subjects(runner: Runner, images: BenchmarkImages,
 
 def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
     """Times and ratios of one device as JSON values; what was not measured is None."""
-    wall = {name: sample.wall_ms for name, sample in samples.items()}
-    wall['align'] = wall['hypotheses'] + wall['refinement']
-    of_cpu = {name: sample.cpu_ms for name, sample in samples.items()
-              if sample.cpu_ms is not None}
+    wall = _with_align({name: sample.wall_ms for name, sample in samples.items()})
+    of_cpu = _with_align({name: sample.cpu_ms for name, sample in samples.items()
+                          if sample.cpu_ms is not None})
+    on_gpu = _with_align({name: sample.device_ms for name, sample in samples.items()
+                          if sample.device_ms is not None})
     ratios, cpu_ratios = _ratios(wall), _ratios(of_cpu) if of_cpu else {}
 
     def median(name: str) -> float | None:
         return round(spread_of(wall[name]).median, 4) if name in wall else None
 
     stages = {name: spread_of(values).as_json('ms') for name, values in wall.items()}
-    for name, sample in samples.items():
-        if sample.device_ms is not None:
-            stages[name]['device_median_ms'] = round(spread_of(sample.device_ms).median, 6)
+    for key, times in (('cpu', of_cpu), ('device', on_gpu)):
+        for name, values in times.items():
+            stages[name][f'{key}_median_ms'] = round(spread_of(values).median, 6)
     return {
         'forward_ms': median('forward'), 'align_ms': median('align'),
         'total_ms': median('total'), 'dds_ms': None, 'empty_node_ms': None,
@@ -191,9 +192,12 @@ def summarize_samples(samples: Mapping[str, Samples]) -> dict[str, Any]:
         'dds': None, 'dds_absent_because': NO_DDS}
 
 
+def _with_align(times: dict[str, FloatArray]) -> dict[str, FloatArray]:
+    return {**times, 'align': times['hypotheses'] + times['refinement']} if times else {}
+
+
 def _ratios(times: Mapping[str, FloatArray]) -> dict[str, Spread | None]:
-    known = {**times, 'overhead': times['total'] - times['forward'],
-             'align': times['hypotheses'] + times['refinement']}
+    known = {**times, 'overhead': times['total'] - times['forward']}
     return {name: paired_ratio(known[above], known[below])
             if above in known and below in known else None
             for name, (above, below) in RATIOS.items()}

@@ -56,31 +56,35 @@ def benchmark_markdown(result: Mapping[str, Any]) -> str:
 
 def stage_rows(measured: Mapping[str, Any]) -> list[Row]:
     """Head and a row a step, in milliseconds."""
-    on_gpu = any('device_median_ms' in stage for stage in measured['stages'].values())
-    rows: list[Row] = [('ms an image', 'median', '5 %', '95 %', 'quartiles apart',
-                        *(('by events',) if on_gpu else ()))]
+    key, title = _second_clock(measured)
+    rows: list[Row] = [('ms an image', 'median', '5 %', '95 %', 'quartiles apart', title)]
     for name, label in STAGE_LABELS.items():
         if name in measured['stages']:
             stage = measured['stages'][name]
-            device_ms = stage.get('device_median_ms')
-            rows.append((label, *(f'{stage[f"{key}_ms"]:.2f}'
-                                  for key in ('median', 'p5', 'p95', 'iqr')),
-                         *(('-' if device_ms is None else f'{device_ms:.2f}',)
-                           if on_gpu else ())))
+            rows.append((label, *(f'{stage[f"{each}_ms"]:.2f}'
+                                  for each in ('median', 'p5', 'p95', 'iqr')),
+                         _digits(stage.get(key), 2)))
     return rows
 
 
 def ratio_rows(measured: Mapping[str, Any]) -> list[Row]:
     """Head and a row a ratio that was measured."""
-    rows: list[Row] = [('ratio, round by round', 'median', '5 %', '95 %', 'quartiles apart')]
+    rows: list[Row] = [('ratio, round by round', 'median', '5 %', '95 %', 'quartiles apart',
+                        'of processor time')]
     for name, label in RATIO_LABELS.items():
         value = measured['ratios'].get(name)
         if value is None:
             continue
-        spread = measured['ratio_spread'].get(name)
-        rows.append((f'{name}: {label}', f'{value:.3f}', *(
-            f'{spread[key]:.3f}' if spread else '-' for key in ('p5', 'p95', 'iqr'))))
+        spread = measured['ratio_spread'].get(name, {})
+        rows.append((f'{name}: {label}', f'{value:.3f}',
+                     *(_digits(spread.get(key), 3) for key in ('p5', 'p95', 'iqr')),
+                     _digits(measured['cpu_time_ratios'].get(name), 3)))
     return rows
+
+
+def _second_clock(measured: Mapping[str, Any]) -> tuple[str, str]:
+    on_gpu = any('device_median_ms' in stage for stage in measured['stages'].values())
+    return ('device_median_ms', 'by events') if on_gpu else ('cpu_median_ms', 'of processor time')
 
 
 def dds_rows(measured: Mapping[str, Any]) -> list[Row]:
@@ -91,16 +95,16 @@ def dds_rows(measured: Mapping[str, Any]) -> list[Row]:
         node = figures['node']
         rows.append((
             f'{load} Hz' if load[:1].isdigit() else load.replace('_', ' '),
-            *(_two_digits(node['latency_ms'][key]) for key in ('median', 'p5', 'p95')),
-            *(_two_digits(figures.get(target, {}).get('latency_ms', {}).get('median'))
+            *(_digits(node['latency_ms'][key], 2) for key in ('median', 'p5', 'p95')),
+            *(_digits(figures.get(target, {}).get('latency_ms', {}).get('median'), 2)
               for target in ('empty_node', 'process')),
-            _two_digits(figures.get('dds_over_process')), str(node['waited']),
+            _digits(figures.get('dds_over_process'), 2), str(node['waited']),
             f'{node["answered"]} of {node["sent"]}'))
     return rows
 
 
-def _two_digits(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}'
+def _digits(value: float | None, count: int) -> str:
+    return '-' if value is None else f'{value:.{count}f}'
 
 
 def _circumstances(result: Mapping[str, Any]) -> str:
