@@ -5,18 +5,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from implicit_relocalizer.cli import main
+from implicit_relocalizer.cli.benchmark import BOUNDS
 from implicit_relocalizer.evaluation.records import RecordError
+from implicit_relocalizer.evaluation.speed.guard import read_bounds
 from implicit_relocalizer.evaluation.speed.measuring import RATIOS, summarize_samples
 from implicit_relocalizer.evaluation.speed.over_dds import add_dds
 from implicit_relocalizer.evaluation.speed.page import fill_page
 from implicit_relocalizer.evaluation.speed.rounds import Samples
 from implicit_relocalizer.evaluation.speed.text import RATIO_LABELS, describe_benchmark
+from implicit_relocalizer.resources import share_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / 'doc' / 'performance.md'
@@ -53,6 +57,16 @@ def test_the_page_is_what_its_files_say():
         'doc/performance.md`')
     assert all(f'`{name}`' in text for name in RATIOS)
     assert set(RATIO_LABELS) == set(RATIOS)
+
+
+def test_the_bounds_on_the_page_are_those_of_the_file():
+    rows = {line.split('`')[1]: line.rsplit('|', 2)[1] for line in PAGE.read_text().splitlines()
+            if line.startswith('| `') and line.split('`')[1] in RATIOS}
+    bounds = read_bounds(share_path(BOUNDS))
+    for name, cell in rows.items():
+        limits = {bound.limit for bound in bounds if bound.ratio == name}
+        told = {float(number) for number in re.findall(r'[\d.]*\d', cell)}
+        assert told == limits, name
 
 
 def test_tables_are_filled_in_and_checked(tmp_path, result, capsys):
