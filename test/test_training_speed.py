@@ -12,6 +12,7 @@ from training_runs import BRIEF, write_settings
 
 from implicit_relocalizer.cli import main
 from implicit_relocalizer.evaluation.records import read_json
+from implicit_relocalizer.evaluation.tables import make_tables
 from implicit_relocalizer.training import compilation
 from implicit_relocalizer.training.phases import Phases
 from implicit_relocalizer.training.training_speed import make_curve, seconds_to_errors
@@ -68,7 +69,7 @@ def test_what_nobody_wants_compiled_is_not_tried(monkeypatch):
 
 def test_steps_phases_and_errors_of_a_training_are_told(tmp_path, capsys):
     room = write_box_room(tmp_path / 'room', 12, held_out_every=4)
-    result_file = tmp_path / 'result.json'
+    result_file = tmp_path / 'training' / 'room.json'
     settings = (*BRIEF, 'validation_fraction=0.25', 'input_width=64', 'mapping.iterations=4')
     assert main(['training-benchmark', str(room), '--config', str(write_settings(tmp_path)),
                  *(f'--set={value}' for value in settings), '--rounds', '2', '--turn', '0.02',
@@ -89,3 +90,4 @@ def test_steps_phases_and_errors_of_a_training_are_told(tmp_path, capsys):
     table = capsys.readouterr().out
     assert '| settings, mapping | float32 | 64 points |' in table
     assert '| preparing mapping | ' in table and '| held-out images | ' in table
+    assert table.strip() in make_tables(tmp_path, {})

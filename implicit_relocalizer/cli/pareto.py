@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         find_models,
         measure_pareto,
     )
-    from implicit_relocalizer.evaluation.pareto_text import describe_pareto, format_pareto
+    from implicit_relocalizer.evaluation.pareto_text import describe_pareto
     from implicit_relocalizer.evaluation.records import write_json
     from implicit_relocalizer.localization.model_runner import ModelRunner, choose_device
     scene = read_scene_argument(options)
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         result = measure_pareto(models, scene, options.split, ModelRunner,
                                 choose_device(options.device), threads, options.rounds,
                                 progress=lambda: bar.update())
-    print(f'{describe_pareto(result)}\n\n{format_pareto(result)}')
+    print(describe_pareto(result))
     if options.json:
         write_json(options.json, result)
     if options.picture:

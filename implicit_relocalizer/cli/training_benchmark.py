@@ -18,7 +18,6 @@ from implicit_relocalizer.cli.train import find_config
 logger = logging.getLogger(__name__)
 
 CONFIGS = ('landmarks', 'mapping', 'paper', 'pose_regression')
-KIND = 'training_benchmark'
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -49,7 +48,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Measure one configuration after the other."""
-    from implicit_relocalizer.evaluation.records import write_json
+    from implicit_relocalizer.evaluation.records import TRAINING_KIND, write_json
     from implicit_relocalizer.evaluation.speed.training_text import describe_training
     from implicit_relocalizer.evaluation.versions import find_versions
     from implicit_relocalizer.training.configuration_file import load_configuration
@@ -58,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
                for name in names}
     scene = read_scene_argument(options)
     result: dict[str, Any] = {
-        'kind': KIND, 'scene': scene.name, 'split': options.split,
+        'kind': TRAINING_KIND, 'scene': scene.name, 'split': options.split,
         'image_size': list(scene.image_size), 'hardware': _hardware(configs),
         'versions': find_versions(), 'configurations': {}}
     for name, config in configs.items():

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 _SLACK = 0.5
+BUSY = ', which had other work to do'
 
 
 def describe_hardware(device: torch.device | str = 'cpu') -> dict[str, Any]:

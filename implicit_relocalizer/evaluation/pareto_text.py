@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from implicit_relocalizer.evaluation.hardware import BUSY, is_busy
+
 NEEDED = ('scene', 'split', 'threads', 'chosen_by', 'hardware', 'models')
 
 
@@ -34,12 +36,14 @@ def format_pareto(result: Mapping[str, Any]) -> str:
 
 
 def describe_pareto(result: Mapping[str, Any]) -> str:
-    """What the table is of: one sentence above it."""
+    """The table below a sentence that says what it is of."""
     hardware = result['hardware']
     part = {'validation': 'validation images', 'test': 'held-out images'}[result['chosen_by']]
     return (f'{result["scene"]}, {result["split"]} split: image in memory to pose, all models in '
-            f'turns in one process on {hardware["gpu"] or hardware["processor"]}. + marks models '
-            f'that no other beats in both error on {part} and time, or size:')
+            f'turns in one process on {hardware["gpu"] or hardware["processor"]}'
+            f'{BUSY if is_busy(hardware) else ""}. + marks models '
+            f'that no other beats in both error on {part} and time, or size:\n\n'
+            f'{format_pareto(result)}')
 
 
 def _centimetres(summary: Mapping[str, Any] | None) -> str:

@@ -12,9 +12,10 @@ from typing import Any
 # What a summary of frames and a result must hold to be put into a table.
 SUMMARY_KEYS = ('frames', 'median_translation_m', 'median_rotation_deg', 'p90_translation_m',
                 'recall')
-# Tables of what encoders and models cost are no errors of frames.
+# Tables of what encoders, models and trainings cost are no errors of frames.
 ENCODERS_KIND = 'encoders'
 PARETO_KIND = 'pareto'
+TRAINING_KIND = 'training_benchmark'
 RECORD_KEYS = ('kind', 'scene', 'split', 'train', 'test', 'hardware', 'versions', 'wall_seconds')
 
 

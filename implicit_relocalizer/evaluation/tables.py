@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from implicit_relocalizer.evaluation import pareto_text
 from implicit_relocalizer.evaluation.encoder_table import format_encoder_table
@@ -13,6 +14,7 @@ from implicit_relocalizer.evaluation.experiment_plan import ExperimentPlan
 from implicit_relocalizer.evaluation.records import (
     ENCODERS_KIND,
     PARETO_KIND,
+    TRAINING_KIND,
     read_json,
     read_record,
     require,
@@ -23,6 +25,7 @@ from implicit_relocalizer.evaluation.result_tables import (
     geometry_table,
     pose_table,
 )
+from implicit_relocalizer.evaluation.speed.training_text import describe_training
 
 SIFT_FOLDER = 'sift_map'
 _SIFT_TITLE = 'The rival: a SIFT map'
@@ -36,7 +39,10 @@ _OTHER_SECTIONS: dict[str, tuple[str, str, tuple[str, ...]]] = {'finetuning': (
     'Fine-tuning with positions alone',
     'The first part of the training images is learned with whole poses, the rest afterwards with '
     'positions alone (`implicit-relocalizer finetune-experiment`). Training columns are of both '
-    'parts together.', ('before', 'after'))}
+    'parts together.', ('before', 'after')), 'training': (
+    'How long training takes',
+    'Where the time of a training goes (`implicit-relocalizer training-benchmark`): steps that '
+    'learn by gradients, then whole trainings by what they do.', ())}
 _HEADER = """\
 # Results
 
@@ -76,7 +82,7 @@ def make_tables(benchmarks: Path, plans: Mapping[str, ExperimentPlan]) -> str:
 
 def _read_results(folder: Path) -> list[ResultFile]:
     return [ResultFile(path, read_record(path)) for path in sorted(folder.glob('*.json'))
-            if read_json(path).get('kind') not in (ENCODERS_KIND, PARETO_KIND)]
+            if read_json(path).get('kind') not in _COSTS]
 
 
 def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultFile],
@@ -85,8 +91,7 @@ def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultF
     title, about, order = _OTHER_SECTIONS.get(folder.name, (folder.name, '', ()))
     if plan:
         title, about, order = plan.title, plan.about, tuple(row.name for row in plan.rows)
-    parts = [f'## {title}\n', *([about + '\n'] if about else []), *_encoder_tables(folder),
-             *_pareto_tables(folder)]
+    parts = [f'## {title}\n', *([about + '\n'] if about else []), *_cost_tables(folder)]
     for scene in dict.fromkeys(file.scene for file in _in_plan_order(files, plan)):
         here = [file for file in files if file.scene == scene]
         beside = [file for file in rivals if file.scene == scene]
@@ -103,30 +108,31 @@ def _section(folder: Path, plan: ExperimentPlan | None, rivals: Sequence[ResultF
     return parts
 
 
-def _encoder_tables(folder: Path) -> list[str]:
-    parts = []
-    for path in sorted(folder.glob('*.json')):
-        table = read_json(path)
-        if table.get('kind') != ENCODERS_KIND:
-            continue
-        require(path, table, ('input_size', 'cpu_threads', 'hardware', 'rows'))
-        width, height = table['input_size']
-        machines = '; '.join(hardware['gpu'] or hardware['processor']
-                             for hardware in table['hardware'].values())
-        parts += [f'What encoders cost at {width}x{height} pixels, {table["cpu_threads"]} CPU '
-                  f'threads, on {machines}:\n', format_encoder_table(table) + '\n']
-    return parts
-
-
-def _pareto_tables(folder: Path) -> list[str]:
+def _cost_tables(folder: Path) -> list[str]:
+    """What encoders, models and trainings cost, of those files that say so."""
     parts = []
     for path in sorted(folder.glob('*.json')):
         result = read_json(path)
-        if result.get('kind') == PARETO_KIND:
-            require(path, result, pareto_text.NEEDED)
-            parts += [pareto_text.describe_pareto(result) + '\n',
-                      pareto_text.format_pareto(result) + '\n']
+        if result.get('kind') in _COSTS:
+            needed, describe = _COSTS[result['kind']]
+            require(path, result, needed)
+            parts.append(describe(result) + '\n')
     return parts
+
+
+def _describe_encoders(table: dict[str, Any]) -> str:
+    width, height = table['input_size']
+    machines = '; '.join(hardware['gpu'] or hardware['processor']
+                         for hardware in table['hardware'].values())
+    return (f'What encoders cost at {width}x{height} pixels, {table["cpu_threads"]} CPU '
+            f'threads, on {machines}:\n\n{format_encoder_table(table)}')
+
+
+# By kind: what a file needs, and what becomes of it.
+_COSTS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], str]]] = {
+    ENCODERS_KIND: (('input_size', 'cpu_threads', 'hardware', 'rows'), _describe_encoders),
+    PARETO_KIND: (pareto_text.NEEDED, pareto_text.describe_pareto),
+    TRAINING_KIND: (('scene', 'hardware', 'configurations'), describe_training)}
 
 
 def _in_plan_order(files: Sequence[ResultFile],

@@ -7,12 +7,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from implicit_relocalizer.evaluation.hardware import BUSY, is_busy
+
 
 def describe_training(result: Mapping[str, Any]) -> str:
     """Steps that learn by gradients, where the time of each training goes, and its errors."""
     hardware, parts = result['hardware'], []
     machine = (f'{hardware["gpu"] or hardware["processor"]}, {hardware["threads"]} CPU '
-               f'thread{"" if hardware["threads"] == 1 else "s"}')
+               f'thread{"" if hardware["threads"] == 1 else "s"}'
+               f'{BUSY if is_busy(hardware) else ""}')
     configurations: Mapping[str, Any] = result['configurations']
     steps = list(_step_rows(configurations))
     if steps:
@@ -23,7 +26,7 @@ def describe_training(result: Mapping[str, Any]) -> str:
                              's to the first step'], steps)]
     names = list(dict.fromkeys(phase for values in configurations.values()
                                for phase in values['phase_seconds']))
-    parts += [f'Seconds of a whole training on {result["scene"]}:\n', _markdown(
+    parts += [f'Seconds of a whole training on {result["scene"]}, {machine}:\n', _markdown(
         ['', *configurations],
         [[name, *(_seconds(values['phase_seconds'].get(name))
                   for values in configurations.values())] for name in names]
