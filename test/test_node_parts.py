@@ -7,8 +7,10 @@ from __future__ import annotations
 import threading
 import time
 
+import cv2
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
@@ -26,6 +28,7 @@ from implicit_relocalizer.localization.agreement import Fix
 from implicit_relocalizer.localization.estimate import PoseEstimate
 from implicit_relocalizer.localization.frames import NoTransformError
 from implicit_relocalizer.localization.image_answer import ImageAnswer
+from implicit_relocalizer.localization.model_runner import limit_threads
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
 from implicit_relocalizer.localization.stamps import find_stamp_refusal, stamp_to_ns
 from implicit_relocalizer.ros.frame_tree import FrameTree
@@ -92,6 +95,19 @@ def test_a_fault_of_the_thread_is_told_and_ends_it(spun):
     spin_until(lambda: faults)
     thread.stop()
     assert [str(fault) for fault in faults] == ['ours']
+
+
+def test_no_library_takes_more_threads_than_the_model_may():
+    before = cv2.getNumThreads(), torch.get_num_threads()
+    try:
+        cv2.setNumThreads(4)
+        limit_threads(0)
+        assert (cv2.getNumThreads(), torch.get_num_threads()) == (4, before[1])
+        limit_threads(1)
+        assert cv2.getNumThreads() == torch.get_num_threads() == 1
+    finally:
+        cv2.setNumThreads(before[0])
+        torch.set_num_threads(before[1])
 
 
 @pytest.mark.parametrize(('stamp_s', 'last_s', 'newest_s', 'reason'), [
