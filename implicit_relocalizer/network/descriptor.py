@@ -79,7 +79,11 @@ def gradient_maps(grey_bhw: Tensor, spacing_px: float,
     padded = nn.functional.pad(small.unsqueeze(1), (1, 1, 1, 1), mode='replicate')[:, 0]
     gx = padded[:, 1:-1, 2:] - padded[:, 1:-1, :-2]
     gy = padded[:, 2:, 1:-1] - padded[:, :-2, 1:-1]
-    magnitude = torch.sqrt(gx * gx + gy * gy + 4e-12)
+    gradients_bhw3 = torch.empty([gx.shape[0], gx.shape[1], gx.shape[2], 3], dtype=gx.dtype,
+                                 device=gx.device)
+    gradients_bhw3[..., 0] = gx  # stacking three took four times as long
+    gradients_bhw3[..., 1] = gy
+    gradients_bhw3[..., 2] = torch.addcmul(gx * gx, gy, gy).add_(4e-12).sqrt_()
     edge = math.cos(2.0 * math.pi / orientations)
     scale = 0.5 / (1.0 - edge)
     rows: List[List[float]] = []
@@ -87,7 +91,6 @@ def gradient_maps(grey_bhw: Tensor, spacing_px: float,
         angle = 2.0 * math.pi * k / orientations
         rows.append([scale * math.cos(angle), scale * math.sin(angle), -scale * edge])
     directions_o3 = torch.tensor(rows, dtype=small.dtype, device=small.device)
-    gradients_bhw3 = torch.stack([gx, gy, magnitude], dim=-1)
     return matmul(gradients_bhw3, directions_o3.t()).relu_()
 
 
@@ -120,17 +123,24 @@ def _blur_down(images_bhw: Tensor, sigma_px: float) -> Tensor:
 
 
 def blur_maps(maps_bhwo: Tensor, sigma_px: float) -> Tensor:
-    """The same blur of maps, (B, H, W, O) -> (B, O, H, W) with channels last in memory."""
+    """Gaussian blur of maps with nothing around them: (B, H, W, O) -> (B, O, H, W).
+
+    Channels stay the last in memory. `reach` tells how much of the kernel lay on the maps.
+    """
     count = maps_bhwo.shape[3]
     kernel_k = gaussian_kernel(sigma_px, maps_bhwo)
     radius = kernel_k.shape[0] // 2
     across_o11k = kernel_k.view(1, 1, 1, -1).expand(count, -1, -1, -1)
     down_o1k1 = kernel_k.view(1, 1, -1, 1).expand(count, -1, -1, -1)
     maps_bohw = depthwise(maps_bhwo.permute(0, 3, 1, 2), across_o11k, [0, radius])
-    maps_bohw = depthwise(maps_bohw, down_o1k1, [radius, 0])
-    reach_hw = torch.outer(reach_at_border(maps_bohw.shape[2], kernel_k),
-                           reach_at_border(maps_bohw.shape[3], kernel_k))
-    return maps_bohw * reach_hw.reciprocal()
+    return depthwise(maps_bohw, down_o1k1, [radius, 0])
+
+
+def reach(position: Tensor, size: int, sigma_px: float) -> Tensor:
+    """How much of a Gaussian around positions lies on the pixels 0 to size - 1, at least 0.01."""
+    scale = 1.0 / (2.0 ** 0.5 * sigma_px)
+    inside = (torch.erf((size - 0.5 - position) * scale) + torch.erf((position + 0.5) * scale))
+    return (0.5 * inside).clamp(min=0.01)
 
 
 def gaussian_kernel(sigma_px: float, like: Tensor) -> Tensor:

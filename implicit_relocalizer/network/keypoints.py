@@ -20,6 +20,7 @@ from implicit_relocalizer.network.descriptor import (
     gradient_maps,
     grey_images,
     normalise_and_clip,
+    reach,
     shrink_factor,
 )
 from implicit_relocalizer.network.encoders import Encoder
@@ -55,17 +56,20 @@ class KeypointDescriptor(GradientDescriptor):
             vectors_bnc: orientation by orientation, and the pooling positions row by row.
         """
         batch, height, width = grey_bhw.shape
+        sigma_px = 0.6 * spacing_px
         pooled = blur_maps(gradient_maps(grey_bhw, spacing_px),
-                           0.6 * spacing_px / shrink_factor(spacing_px))
+                           sigma_px / shrink_factor(spacing_px))
         shift = (torch.arange(self.side, device=grey_bhw.device, dtype=grey_bhw.dtype)
                  - 0.5 * (self.side - 1)) * spacing_px
         x = pixels_bn2[:, :, 0].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, 1, -1)
         y = pixels_bn2[:, :, 1].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, -1, 1)
+        per_reach = (reach(x, width, sigma_px) * reach(y, height, sigma_px)).reciprocal()
         x, y = torch.broadcast_tensors((2.0 * x + 1.0) / width - 1.0,
                                        (2.0 * y + 1.0) / height - 1.0)
         positions = torch.stack([x, y], dim=-1).flatten(2, 3)
         vectors = nn.functional.grid_sample(pooled, positions, mode='bilinear',
                                             padding_mode='zeros', align_corners=False)
+        vectors = vectors * per_reach.flatten(2).unsqueeze(1)
         flat = vectors.permute(0, 1, 3, 2).flatten(1, 2).unsqueeze(-1)
         return normalise_and_clip(flat).squeeze(-1).transpose(1, 2)
 
