@@ -70,30 +70,27 @@ def linearise(T_camera_world_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor,
         min_depth_m: Nearer points are not seen.
 
     Returns:
-        rows_b7m: by the camera's motion (rho, phi) in its own axes (6 rows) and the residuals
-        (the last one), of u of all points and then of v of all points.
-        squared_bn: squared residuals; 1e30 of points that are not seen, so that their
+        rows_b72n: by the camera's motion (rho, phi) in its own axes (6 rows) and the residuals
+        (the last one), of u and v.
+        squared_b11n: squared residuals; 1e30 of points that are not seen, so that their
         Geman-McClure weight is zero and their cost the largest a point can have.
     """
+    batch, count = points_b4n.shape[0], points_b4n.shape[2]
     points_b4n = matmul(T_camera_world_b44, points_b4n)
-    z_b1n = points_b4n[:, 2:3]
+    z_b1n = points_b4n.narrow(1, 2, 1)
     seen_b4n = points_b4n / z_b1n.clamp(min=min_depth_m)
-    products_bmn = (seen_b4n.unsqueeze(2) * seen_b4n.unsqueeze(1)).flatten(1, 2)
-    rows_bkn = matmul(basis_bkm, products_bmn) + offset_bkn
-    residuals_b2n = rows_bkn[:, 12:]
-    squared_bn = (residuals_b2n * residuals_b2n).sum(1)
-    squared_bn = squared_bn.masked_fill((z_b1n <= min_depth_m).squeeze(1), 1e30)
-    return rows_bkn.unflatten(1, (7, 2)).flatten(2), squared_bn
+    products_b44n = seen_b4n.unsqueeze(2) * seen_b4n.unsqueeze(1)
+    rows_bkn = offset_bkn + matmul(basis_bkm, products_b44n.view(batch, 16, count))
+    residuals_b2n = rows_bkn.narrow(1, 12, 2)
+    squared_b1n = (residuals_b2n * residuals_b2n).sum(1, keepdim=True)
+    squared_b1n = squared_b1n.masked_fill(z_b1n <= min_depth_m, 1e30)
+    return rows_bkn.view(batch, 7, 2, count), squared_b1n.unsqueeze(2)
 
 
-def weighted_gram(rows_b7m: Tensor, weights_bn: Tensor) -> Tensor:
+def weighted_gram(rows_b72n: Tensor, weights_b11n: Tensor) -> Tensor:
     """[J r]^T W [J r], (b, 7, 7), for weights per point."""
-    return matmul(rows_b7m * both_coordinates(weights_bn), rows_b7m.transpose(1, 2))
-
-
-def both_coordinates(numbers_bn: Tensor) -> Tensor:
-    """Numbers of points, (b, 1, m), for the u and the v of each."""
-    return torch.cat([numbers_bn, numbers_bn], dim=1).unsqueeze(1)
+    shape = [rows_b72n.shape[0], 7, 2 * rows_b72n.shape[3]]
+    return matmul((rows_b72n * weights_b11n).view(shape), rows_b72n.view(shape).transpose(1, 2))
 
 
 def turn_to_world(information_b66: Tensor, R_world_camera_b33: Tensor) -> Tensor:

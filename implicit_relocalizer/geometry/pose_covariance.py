@@ -48,19 +48,20 @@ def pose_covariance(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         (points_world_n3 - t_world_camera_3).unsqueeze(0).double(),
         weights_n.unsqueeze(0).double())
     basis_1km, offset_1kn = linear_maps(pixels_n2.unsqueeze(0).double(), K_133)
-    rows_17m, squared_1n = linearise(turn_to_camera(R_133), points_14n, basis_1km,
-                                     offset_1kn, min_depth_m)
-    rows_7m, squared_n, weights_n = rows_17m[0], squared_1n[0], weights_1n[0]
+    rows_172n, squared_111n = linearise(turn_to_camera(R_133), points_14n, basis_1km, offset_1kn,
+                                        min_depth_m)
+    squared_n = squared_111n.view(-1)
     robust_n = robust_factor(squared_n, delta_px)
-    weights_n = weights_n * (robust_n * robust_n)  # 0 of what is not seen
+    weights_n = weights_1n.view(-1) * (robust_n * robust_n)  # 0 of what is not seen
     total = weights_n.sum().clamp(min=1e-30)
     variance_px2 = (0.5 * torch.dot(weights_n, squared_n) / total).clamp(min=1e-4)  # of u or v
     # In units of the noise, so that the prior weighs the same whatever the weights.
     count = total * total / torch.dot(weights_n, weights_n).clamp(min=1e-60)
     weights_n = weights_n * (count / total / variance_px2)
     curvature_n = (2.0 * robust_n - 1.0).clamp(min=0.0)
-    information_66 = weighted_gram(rows_17m, (weights_n * curvature_n).unsqueeze(0))[0, :6, :6]
-    scores_6n = (rows_7m[:6] * rows_7m[6:]).unflatten(1, (2, -1)).sum(1) * weights_n
+    gram_177 = weighted_gram(rows_172n, (weights_n * curvature_n).view(1, 1, 1, -1))
+    information_66 = gram_177[0, :6, :6]
+    scores_6n = (rows_172n[0, :6] * rows_172n[0, 6:]).sum(1) * weights_n
     # What the image says nothing about is known to 100 m and 3 rad; nothing is known better than
     # to half a millimetre and a hundredth of a degree.
     prior_66 = torch.diag(torch.tensor([1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1], dtype=torch.float64,

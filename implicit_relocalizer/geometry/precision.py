@@ -18,6 +18,8 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if not torch.jit.is_scripting():
         with torch.autocast(a.device.type, enabled=False):
             return a @ b
+    if a.dim() == 3 and b.dim() == 3 and a.shape[0] == b.shape[0]:
+        return torch.bmm(a, b)  # by itself, not after the five calls that lead matmul to it
     return a @ b
 
 

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from implicit_relocalizer.geometry.linearisation import (
-    both_coordinates,
     homogeneous_points,
     linear_maps,
     linearise,
@@ -57,80 +56,85 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     # Relative to the camera, float32 keeps coordinates of a large map accurate.
     points_b4n, weights_bn = homogeneous_points(
         points_world_bn3 - t_world_camera_b3.unsqueeze(1), weights_bn)
+    weights_b11n = weights_bn[:, None, None]
     basis_bkm, offset_bkn = linear_maps(pixels_bn2, K_b33)
-    eye_44, generators_166, damping_66 = _constants(K_b33)
+    batch, count = points_b4n.shape[0], points_b4n.shape[2]
+    eye_44, generators_b166, damping_266 = _constants(K_b33)
     # T maps world axes with origin at the initial camera position to the camera frame.
     start_T_b44 = turn_to_camera(R_world_camera_b33)
-    start_rows_b7m, start_squared_bn = linearise(start_T_b44, points_b4n, basis_bkm, offset_bkn,
-                                                 min_depth_m)
-    T_b44, rows_b7m, squared_bn = start_T_b44, start_rows_b7m, start_squared_bn
+    start_rows_b72n, start_squared_b11n = linearise(start_T_b44, points_b4n, basis_bkm,
+                                                    offset_bkn, min_depth_m)
+    T_b44, rows_b72n, squared_b11n = start_T_b44, start_rows_b72n, start_squared_b11n
     shrinking = max(iterations // 2, 1)
     for step in range(iterations):
         progress = min(float(step) / shrinking, 1.0)
-        delta_now_px = start_delta_px * (delta_px / start_delta_px) ** progress
-        robust_bn = robust_factor(squared_bn, delta_now_px)
-        pull_bn = weights_bn * (robust_bn * robust_bn)
+        robust_b11n = robust_factor(
+            squared_b11n, start_delta_px * (delta_px / start_delta_px) ** progress)
+        pulled_b72n = rows_b72n * (weights_b11n * robust_b11n * robust_b11n)
         # rho's curvature over its weight, the mean of all directions.
-        kept_bn = (2.0 * robust_bn - 1.0).clamp(min=1.0 - 0.6 * progress)
-        weighted_b7m = rows_b7m * both_coordinates(pull_bn)
-        gradient_b71 = matmul(weighted_b7m, rows_b7m[:, 6:].transpose(1, 2))
-        hessian_b77 = matmul(weighted_b7m * both_coordinates(kept_bn), rows_b7m.transpose(1, 2))
-        T_b44 = _step(hessian_b77[:, :6, :6], gradient_b71[:, :6], T_b44, eye_44, generators_166,
-                      damping_66)
-        rows_b7m, squared_bn = linearise(T_b44, points_b4n, basis_bkm, offset_bkn, min_depth_m)
+        kept_b11n = (2.0 * robust_b11n - 1.0).clamp(min=1.0 - 0.6 * progress)
+        rows_bm7 = rows_b72n.view(batch, 7, 2 * count).transpose(1, 2)
+        gradient_b71 = matmul(pulled_b72n.view(batch, 7, 2 * count), rows_bm7.narrow(2, 6, 1))
+        hessian_b77 = matmul((pulled_b72n * kept_b11n).view(batch, 7, 2 * count), rows_bm7)
+        T_b44 = _step(hessian_b77.narrow(1, 0, 6).narrow(2, 0, 6), gradient_b71.narrow(1, 0, 6),
+                      T_b44, eye_44, generators_b166, damping_266)
+        rows_b72n, squared_b11n = linearise(T_b44, points_b4n, basis_bkm, offset_bkn, min_depth_m)
 
-    enough_b = ((start_squared_bn < 1e30) & (weights_bn > 0)).sum(-1) >= 3
-    fallen_b = (_cost(squared_bn, weights_bn, delta_px)
-                <= _cost(start_squared_bn, weights_bn, delta_px) * (1 + 1e-4))
-    taken_b11 = (fallen_b & enough_b)[:, None, None]
-    T_b44 = torch.where(taken_b11, T_b44, start_T_b44)
-    rows_b7m = torch.where(taken_b11, rows_b7m, start_rows_b7m)
-    squared_bn = torch.where(taken_b11.squeeze(-1), squared_bn, start_squared_bn)
+    enough_b111 = ((start_squared_b11n < 1e30) & (weights_b11n > 0)).sum(-1, keepdim=True) >= 3
+    fallen_b111 = (_cost(squared_b11n, weights_b11n, delta_px)
+                   <= _cost(start_squared_b11n, weights_b11n, delta_px) * (1 + 1e-4))
+    taken_b111 = fallen_b111 & enough_b111
+    T_b44 = torch.where(taken_b111.squeeze(1), T_b44, start_T_b44)
+    rows_b72n = torch.where(taken_b111, rows_b72n, start_rows_b72n)
+    squared_b11n = torch.where(taken_b111, squared_b11n, start_squared_b11n)
 
     R_b33 = T_b44[:, :3, :3].transpose(1, 2)
     # Rounding in a dozen products leaves R a few eps from orthogonal; one Newton step mends it.
     R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(R_b33.transpose(1, 2), R_b33))
     t_b3 = t_world_camera_b3 - matmul(R_b33, T_b44[:, :3, 3:]).squeeze(-1)
-    robust_bn = robust_factor(squared_bn, delta_px)
-    gram_b77 = weighted_gram(rows_b7m, weights_bn * (robust_bn * robust_bn))
+    robust_b11n = robust_factor(squared_b11n, delta_px)
+    gram_b77 = weighted_gram(rows_b72n, weights_b11n * robust_b11n * robust_b11n)
     # The 1e-12 keeps the gradient of the root finite at zero error.
-    errors_px_bn = (squared_bn.clamp(max=1e12) + 1e-12).sqrt()
+    errors_px_bn = (squared_b11n.view(batch, count).clamp(max=1e12) + 1e-12).sqrt()
     return R_b33, t_b3, turn_to_world(gram_b77[:, :6, :6], R_b33), errors_px_bn
 
 
-def robust_factor(squared_bn: Tensor, delta_px: float) -> Tensor:
+def robust_factor(squared: Tensor, delta_px: float) -> Tensor:
     """delta^2 / (delta^2 + e^2), whose square is Geman-McClure's weight."""
-    return delta_px ** 2 / (squared_bn + delta_px ** 2)
+    return delta_px ** 2 / (squared + delta_px ** 2)
 
 
-def _cost(squared_bn: Tensor, weights_bn: Tensor, delta_px: float) -> Tensor:
-    return (weights_bn * robust_factor(squared_bn, delta_px) * squared_bn).sum(-1)
+def _cost(squared_b11n: Tensor, weights_b11n: Tensor, delta_px: float) -> Tensor:
+    return (weights_b11n * robust_factor(squared_b11n, delta_px) * squared_b11n
+            ).sum(-1, keepdim=True)
 
 
-def _constants(like: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """eye_44; (16, 6) from the six parameters to half the twist [[phi], rho; 0, 0]; damping."""
+def _constants(K_b33: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """eye_44; (b, 16, 6) from the six parameters to half the twist [[phi], rho; 0, 0]; damping."""
     flat = [0.0] * 96
     rho, phi = [3, 7, 11], [[9, 6], [2, 8], [4, 1]]
     for axis in range(3):
         flat[6 * rho[axis] + axis] = 0.5
         flat[6 * phi[axis][0] + 3 + axis] = 0.5
         flat[6 * phi[axis][1] + 3 + axis] = -0.5
-    generators_166 = torch.tensor(flat, dtype=like.dtype, device=like.device).view(16, 6)
-    # Relative to the diagonal, so that it means the same for metres and radians.
-    damping_66 = 1.0 + 1e-5 * torch.eye(6, dtype=like.dtype, device=like.device)
-    return torch.eye(4, dtype=like.dtype, device=like.device), generators_166, damping_66
+    generators_166 = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device).view(16, 6)
+    eye_44 = torch.eye(4, dtype=K_b33.dtype, device=K_b33.device)
+    eye_66 = torch.eye(6, dtype=K_b33.dtype, device=K_b33.device)
+    # Relative to the diagonal, so that it means the same for metres and radians; and so little
+    # that it only keeps the matrix invertible where no point has a say.
+    damping_266 = torch.stack([1.0 + 1e-5 * eye_66, 1e-17 * eye_66])
+    return eye_44, generators_166.expand(K_b33.shape[0], -1, -1), damping_266
 
 
 def _step(hessian_b66: Tensor, gradient_b61: Tensor, T_b44: Tensor, eye_44: Tensor,
-          generators_166: Tensor, damping_66: Tensor) -> Tensor:
+          generators_b166: Tensor, damping_266: Tensor) -> Tensor:
     """T after a damped step.
 
     With Z half the twist matrix, (I - Z)^-1 (I + Z) is Cayley's transform: exactly rigid, equal
     to the exponential to second order, and without branches.
     """
-    # The 1e-12 keeps the matrix invertible where no point has a say.
-    damped_b66 = hessian_b66 * damping_66 + 1e-12 * (damping_66 - 1.0)
+    damped_b66 = torch.addcmul(damping_266[1], hessian_b66, damping_266[0])
     back_b61, _ = torch.linalg.solve_ex(damped_b66, gradient_b61)
-    Z_b44 = matmul(generators_166, back_b61).unflatten(1, (4, 4)).squeeze(-1)
+    Z_b44 = matmul(generators_b166, back_b61).view(T_b44.shape)
     moved_b44, _ = torch.linalg.solve_ex(eye_44 - Z_b44, matmul(eye_44 + Z_b44, T_b44))
     return moved_b44
