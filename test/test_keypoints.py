@@ -10,7 +10,11 @@ from box_room import smooth_noise
 from torch import Tensor
 
 from implicit_relocalizer.data.augmentation import warp_to_view
-from implicit_relocalizer.network.descriptor import GradientDescriptor, grey_images
+from implicit_relocalizer.network.descriptor import (
+    GradientDescriptor,
+    grey_images,
+    normalise_and_clip,
+)
 from implicit_relocalizer.network.encoders import Encoder, build_encoder, cell_centres
 from implicit_relocalizer.network.keypoints import (
     KeypointDescriptor,
@@ -129,6 +133,12 @@ def test_keypoints_stay_on_their_spots(zoom, roll_deg, shift_px, share, median_p
     assert away.median() < median_px
 
 
+def described_at(encoder, grey_bhw, pixels_bn2, spacing_px):
+    """(B, N, numbers): one spacing's part of the descriptors."""
+    pooled = encoder.pool_at(grey_bhw, pixels_bn2, spacing_px)
+    return normalise_and_clip(pooled.permute(0, 2, 1, 3).flatten(2), 2)
+
+
 @pytest.mark.parametrize(('index', 'tolerance'), [(0, 0.012), (1, 0.006), (2, 0.03)])
 def test_a_keypoint_at_a_cell_centre_has_the_descriptor_of_the_cell(
         grid_descriptor, keypoint_descriptor, index, tolerance):
@@ -137,7 +147,7 @@ def test_a_keypoint_at_a_cell_centre_has_the_descriptor_of_the_cell(
     images, centres = texture(240, 320), cell_centres(240, 320, 8)
     numbers = slice(index * NUMBERS_PER_SPACING, (index + 1) * NUMBERS_PER_SPACING)
     expected = grid_descriptor(images)[:, numbers].flatten(2).transpose(1, 2)[0]
-    actual = keypoint_descriptor.describe_at(grey_images(images), centres[None], spacing_px)[0]
+    actual = described_at(keypoint_descriptor, grey_images(images), centres[None], spacing_px)[0]
     reach = 2.0 * spacing_px + 8.0
     inner = ((centres > reach) & (centres < torch.tensor([320, 240]) - reach)).all(dim=1)
     assert inner.sum() > 100
@@ -154,10 +164,10 @@ def test_descriptors_follow_the_keypoint_to_fractions_of_a_pixel(keypoint_descri
     moved = grey_images(image.roll(shifts=2, dims=3))
     pixels = torch.tensor([[[100.25, 80.5], [120.75, 70.0]]])
     for spacing_px, tolerance in ((4.0, 1e-3), (12.0, 2e-3)):
-        at = keypoint_descriptor.describe_at(grey_images(image), pixels, spacing_px)
-        same = keypoint_descriptor.describe_at(moved, pixels + torch.tensor([2.0, 0.0]),
-                                               spacing_px)
-        beside = keypoint_descriptor.describe_at(moved, pixels, spacing_px)
+        at = described_at(keypoint_descriptor, grey_images(image), pixels, spacing_px)
+        same = described_at(keypoint_descriptor, moved, pixels + torch.tensor([2.0, 0.0]),
+                            spacing_px)
+        beside = described_at(keypoint_descriptor, moved, pixels, spacing_px)
         assert (same - at).abs().max() < tolerance
         assert (beside - at).abs().max() > 10.0 * (same - at).abs().max().clamp(min=1e-3)
 

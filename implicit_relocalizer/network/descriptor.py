@@ -106,20 +106,19 @@ def shrink_images(images_bhw: Tensor, factor: int) -> Tensor:
 
 
 def blur(images_bhw: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of single images; at the border the kernel is renormalised."""
+    """Gaussian blur of single images; beyond the border lies what is at the border."""
     return _blur_down(_blur_down(images_bhw, sigma_px).transpose(1, 2), sigma_px).transpose(1, 2)
 
 
 def _blur_down(images_bhw: Tensor, sigma_px: float) -> Tensor:
     """Along the columns, each of which is a channel: they lie side by side in memory."""
-    height, width = images_bhw.shape[1], images_bhw.shape[2]
-    columns_bwh1 = images_bhw.contiguous().transpose(1, 2).unsqueeze(-1)
     kernel_k = gaussian_kernel(sigma_px, images_bhw)
-    kernel_w1k1 = kernel_k.view(1, 1, -1, 1).expand(width, -1, -1, -1)
     radius = kernel_k.shape[0] // 2
-    blurred_bwh1 = depthwise(columns_bwh1, kernel_w1k1, [radius, 0])
-    return (blurred_bwh1.squeeze(-1).transpose(1, 2)
-            * reach_at_border(height, kernel_k).reciprocal().unsqueeze(1))
+    padded_b1hw = nn.functional.pad(images_bhw.unsqueeze(1), [0, 0, radius, radius],
+                                    mode='reflect')
+    columns_bwh1 = padded_b1hw.permute(0, 3, 2, 1)
+    kernel_w1k1 = kernel_k.view(1, 1, -1, 1).expand(columns_bwh1.shape[1], -1, -1, -1)
+    return depthwise(columns_bwh1, kernel_w1k1, [0, 0]).squeeze(-1).transpose(1, 2)
 
 
 def blur_maps(maps_bhwo: Tensor, sigma_px: float) -> Tensor:
@@ -147,14 +146,8 @@ def gaussian_kernel(sigma_px: float, like: Tensor) -> Tensor:
     """A Gaussian of whole pixels, its sum 1, cut off at 4 sigma."""
     radius = int(4.0 * sigma_px)
     offset = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
-    kernel_k = _gaussian(offset / sigma_px)
+    kernel_k = torch.exp(offset * offset * (-0.5 / (sigma_px * sigma_px)))
     return kernel_k / kernel_k.sum()
-
-
-def reach_at_border(size: int, kernel_k: Tensor) -> Tensor:
-    """How much of a kernel lies inside of a row of pixels, for each of them."""
-    ones = torch.ones([1, 1, size, 1], device=kernel_k.device, dtype=kernel_k.dtype)
-    return depthwise(ones, kernel_k.view(1, 1, -1, 1), [kernel_k.shape[0] // 2, 0]).view(-1)
 
 
 def pooling_matrix(size: int, stride: int, spacing_px: float, shrink: int, like: Tensor,
@@ -179,14 +172,13 @@ def _gaussian(x: Tensor) -> Tensor:
     return torch.exp(-0.5 * x * x) * (x.abs() < 4.0).to(x.dtype)
 
 
-def normalise_and_clip(vectors_bchw: Tensor, limit: float = CLIP) -> Tensor:
+def normalise_and_clip(vectors: Tensor, dim: int = 1, limit: float = CLIP) -> Tensor:
     """Unit length, clip at 0.2, unit length again; a patch without gradients stays near zero."""
     # The floor keeps sensor noise on blank walls from being blown up to a unit vector.
     floor = 0.02
-    norm = torch.sqrt((vectors_bchw * vectors_bchw).sum(dim=1, keepdim=True) + floor * floor)
-    clipped = (vectors_bchw / norm).clamp(max=limit)
-    norm = torch.sqrt((clipped * clipped).sum(dim=1, keepdim=True) + 1e-6)
-    return clipped / norm
+    per_norm = torch.rsqrt((vectors * vectors).sum(dim=dim, keepdim=True) + floor * floor)
+    clipped = (vectors * per_norm).clamp(max=limit)
+    return clipped * torch.rsqrt((clipped * clipped).sum(dim=dim, keepdim=True) + 1e-6)
 
 
 @register_encoder('gradient_descriptor')

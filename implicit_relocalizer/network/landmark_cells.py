@@ -54,16 +54,18 @@ def search_cells(queries_nd: Tensor, keys_md: Tensor, centres_cd: Tensor, candid
     cell_np = torch.matmul(queries_nd, centres_cd.t()).topk(probes, dim=1)[1]
     # Columns of the block are pairs of a query and a cell, cell by cell.
     order = cell_np.flatten().argsort()
-    asked_pd = queries_nd[order // probes]
+    asked_dp = queries_nd[order // probes].t()
     products_sp = torch.empty([size, count * probes], dtype=torch.float32,
                               device=queries_nd.device)
     counts: List[int] = torch.bincount(cell_np.flatten(), minlength=cells).tolist()
+    converts = keys_md.dtype != torch.float32
     first = 0
     for cell, asked in enumerate(counts):
         if asked > 0:
             start = min(cell * size, landmarks - size)
-            columns = products_sp[:, first:first + asked]
-            torch.mm(keys_md[start:start + size].float(), asked_pd[first:first + asked].t(),
+            columns = products_sp.narrow(1, first, asked)
+            keys = keys_md.narrow(0, start, size)
+            torch.mm(keys.float() if converts else keys, asked_dp.narrow(1, first, asked),
                      out=columns)
             if start < cell * size:  # rows that are the last but one cell's
                 columns[:cell * size - start] = -1e4
