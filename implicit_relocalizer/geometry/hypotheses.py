@@ -29,7 +29,7 @@ def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
         indices_bh4, int64.
     """
     # In float64 the cumulative sum, and with it the draw, is the same on every device.
-    weights_bn = torch.nan_to_num(weights_bn.detach().double(), 0.0, 0.0, 0.0).clamp(min=0.0)
+    weights_bn = _usable(weights_bn.detach().double())
     empty_b1 = weights_bn.sum(-1, keepdim=True) <= 0
     cumulative_bn = torch.where(empty_b1, torch.ones_like(weights_bn), weights_bn).cumsum(-1)
     total_b1 = cumulative_bn[:, -1:].contiguous()
@@ -110,12 +110,18 @@ def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float
     Returns:
         scores_bh in [0, 1).
     """
-    weights_bn = weights_bn.nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
+    weights_bn = _usable(weights_bn)
     total_b1 = weights_bn.sum(-1, keepdim=True)
     weights_bn = torch.where(total_b1 > 0, weights_bn, torch.ones_like(weights_bn))
     shares_bn1 = (weights_bn / weights_bn.sum(-1, keepdim=True)).unsqueeze(-1)
     inlier_bhn = (errors_bhn * (-5 / threshold_px)).add_(5.0).sigmoid_()
     return matmul(inlier_bhn, shares_bn1).squeeze(-1)
+
+
+def _usable(weights_bn: Tensor) -> Tensor:
+    """Zero for weights that are negative, infinite or no numbers."""
+    return torch.where((weights_bn > 0) & (weights_bn < 1e30), weights_bn,
+                       torch.zeros_like(weights_bn))
 
 
 def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,

@@ -18,9 +18,9 @@ def homogeneous_points(points_bn3: Tensor, weights_bn: Tensor) -> Tuple[Tensor, 
 
     So are those beyond a thousand kilometres, and weights below zero or beyond 1e15.
     """
-    usable_bn = (points_bn3.detach().abs().amax(-1) < 1e6) & (weights_bn.detach() < 1e15)
-    points_bn3 = points_bn3.masked_fill(~usable_bn.unsqueeze(-1), 0.0)
-    weights_bn = weights_bn.masked_fill(~usable_bn, 0.0).clamp(min=0.0)
+    spoilt_bn = ~((points_bn3.detach().abs().amax(-1) < 1e6) & (weights_bn.detach() < 1e15))
+    points_bn3 = points_bn3.masked_fill(spoilt_bn.unsqueeze(-1), 0.0)
+    weights_bn = weights_bn.masked_fill(spoilt_bn, 0.0).clamp(min=0.0)
     points_bn4 = torch.nn.functional.pad(points_bn3, [0, 1], value=1.0)
     return points_bn4.transpose(1, 2).contiguous(), weights_bn
 

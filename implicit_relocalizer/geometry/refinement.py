@@ -66,13 +66,17 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
                                                     offset_bkn, min_depth_m)
     T_b44, rows_b72n, squared_b11n = start_T_b44, start_rows_b72n, start_squared_b11n
     shrinking = max(iterations // 2, 1)
+    # Numbers as tensors: torch takes as long to wrap a number as to multiply with it.
+    one = torch.ones([], dtype=K_b33.dtype, device=K_b33.device)
     for step in range(iterations):
         progress = min(float(step) / shrinking, 1.0)
-        robust_b11n = robust_factor(
-            squared_b11n, start_delta_px * (delta_px / start_delta_px) ** progress)
-        pulled_b72n = rows_b72n * (weights_b11n * robust_b11n * robust_b11n)
-        # rho's curvature over its weight, the mean of all directions.
-        kept_b11n = (2.0 * robust_b11n - 1.0).clamp(min=1.0 - 0.6 * progress)
+        delta_now_px = start_delta_px * (delta_px / start_delta_px) ** progress
+        delta2 = torch.full([], delta_now_px ** 2, dtype=K_b33.dtype, device=K_b33.device)
+        # Geman-McClure's weight but for a factor, which moves no step, and rho's curvature over
+        # its weight, the mean of all directions: 2 delta^2 / (delta^2 + e^2) - 1.
+        sum_b11n = squared_b11n + delta2
+        pulled_b72n = rows_b72n * (weights_b11n / (sum_b11n * sum_b11n))
+        kept_b11n = ((delta2 + delta2) / sum_b11n - one).clamp(min=1.0 - 0.6 * progress)
         rows_bm7 = rows_b72n.view(batch, 7, 2 * count).transpose(1, 2)
         gradient_b71 = matmul(pulled_b72n.view(batch, 7, 2 * count), rows_bm7.narrow(2, 6, 1))
         hessian_b77 = matmul((pulled_b72n * kept_b11n).view(batch, 7, 2 * count), rows_bm7)
