@@ -143,7 +143,7 @@ def mark_unbeaten(rows: Sequence[dict[str, Any]], part: str, threads: str) -> No
     """Say of each model whether none is both faster and better, or both smaller and better."""
     errors = [_error_m(row, part) for row in rows]
     times = [float(row['latency'][threads]['median_ms']) for row in rows]
-    sizes = [float(row['model']['bytes']) for row in rows]
+    sizes = [round(row['model']['bytes'] / 1e6, 1) for row in rows]  # as told: bytes are chance
     for row, fast, small in zip(rows, unbeaten(times, errors), unbeaten(sizes, errors),
                                 strict=True):
         row['unbeaten_in_time'], row['unbeaten_in_size'] = fast, small
