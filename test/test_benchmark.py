@@ -187,7 +187,7 @@ def test_a_model_whose_steps_cannot_be_called_is_named_with_the_remedy(tmp_path,
         'somewhere', SIZE, K_33, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 'gradient_descriptor'))
     assert main(['benchmark', str(path), '--no-dds', '--device', 'cpu']) == 1
     error = capsys.readouterr().err
-    assert f'{path}: has no prepare, predict, hypothesize, refine, assess' in error
+    assert f'{path}: has no prepare, encode, interpret, predict' in error
     assert 'train it again' in error
 
 

@@ -86,12 +86,17 @@ class ModelRunner:
         # products of tiny weights are denormal numbers, ten times as slow and worth nothing
         torch.set_flush_denormal(True)
         self._module, self.metadata = load_model(path, device)
-        make_ready(self._module)
+        self._ready = make_ready(self._module)
 
     @property
     def module(self) -> torch.jit.ScriptModule:
         """What was loaded, for whoever times its steps."""
         return self._module
+
+    @property
+    def steps(self) -> torch.jit.ScriptModule:
+        """What answers: the frozen module, with the methods `network.model_file.STEPS`."""
+        return self._ready
 
     @property
     def bounds(self) -> MappedBounds:
@@ -114,7 +119,7 @@ class ModelRunner:
         image = torch.from_numpy(image_hw3).to(self.device)
         K = torch.from_numpy(K_33).to(self.device, torch.float32)
         try:
-            outputs = self._module(image, K)
+            outputs = self._ready(image, K)
             R, t, covariance, confidence, inliers = (
                 outputs[name].double().cpu().numpy() for name in (
                     'R_world_camera', 't_world_camera', 'covariance', 'confidence',

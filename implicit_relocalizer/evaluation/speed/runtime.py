@@ -27,6 +27,10 @@ class Runner(Protocol):
     def module(self) -> nn.Module:
         """What was loaded."""
 
+    @property
+    def steps(self) -> nn.Module:
+        """What answers, with `network.model_file.STEPS`."""
+
     def locate(self, image_hw3: Image, K_33: Float64Array) -> Any:
         """An image in memory to a pose estimate in memory."""
 

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 from implicit_relocalizer.evaluation.speed.images import BenchmarkImages
 from implicit_relocalizer.evaluation.speed.rounds import Subject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
-from implicit_relocalizer.network.model_file import ModelFileError
-
-STEPS = ('prepare', 'predict', 'hypothesize', 'refine', 'assess')
+from implicit_relocalizer.network.model_file import STEPS, ModelFileError
 
 
 def require_steps(path: Path, module: nn.Module) -> None:
@@ -57,7 +55,7 @@ def step_subjects(module: nn.Module, images: BenchmarkImages,
         image, K = steps.prepare(upload(i), K_33[i])
         prepared.append(image)
         K_133.append(K)
-        features.append(steps.encoder.sample(image)[0])
+        features.append(steps.encode(image)[0])
         clouds.append(steps.predict(image, K))
         hypotheses.append(steps.hypothesize(*clouds[i], K))
         fits.append(steps.refine(*hypotheses[i], *clouds[i], K))
@@ -69,8 +67,8 @@ def step_subjects(module: nn.Module, images: BenchmarkImages,
     return [
         Subject('prepare', lambda i: steps.prepare(
             upload(i), torch.from_numpy(images.K_n33[i]).to(device, torch.float32))),
-        Subject('encoder', lambda i: steps.encoder.sample(prepared[i])),
-        Subject('head', lambda i: steps.head(features[i])),
+        Subject('encoder', lambda i: steps.encode(prepared[i])),
+        Subject('head', lambda i: steps.interpret(features[i])),
         Subject('forward', lambda i: steps.predict(prepared[i], K_133[i])),
         Subject('kabsch', kabsch),
         Subject('hypotheses', lambda i: steps.hypothesize(*clouds[i], K_133[i])),
