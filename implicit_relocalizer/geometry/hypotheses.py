@@ -143,7 +143,7 @@ def share_in_agreement(R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, R_33: Tens
     Args:
         R_h33, t_h3: Hypotheses, t in metres.
         scores_h: Of `score_hypotheses`; negative ones count as none.
-        R_33, t_3: The pose.
+        R_33, t_3: The pose, also as (1, 3, 3) and (1, 3).
         depth_m: How far the points are, typically.
 
     Returns:

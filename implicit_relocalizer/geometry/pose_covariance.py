@@ -50,9 +50,17 @@ def pose_covariance(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     basis_1km, offset_1kn = linear_maps(pixels_n2.unsqueeze(0).double(), K_133)
     rows_172n, squared_111n = linearise(turn_to_camera(R_133), points_14n, basis_1km, offset_1kn,
                                         min_depth_m)
-    squared_n = squared_111n.view(-1)
+    return covariance_of_rows(rows_172n, squared_111n.view(-1), weights_1n.view(-1), R_133,
+                              delta_px)
+
+
+def covariance_of_rows(rows_172n: Tensor, squared_n: Tensor, weights_n: Tensor,
+                       R_world_camera_133: Tensor, delta_px: float) -> Tensor:
+    """`pose_covariance` from what `refinement.refine_and_linearise` ended with."""
+    rows_172n, squared_n = rows_172n.double(), squared_n.double()
+    R_133, weights_n = R_world_camera_133.double(), weights_n.double()
     robust_n = robust_factor(squared_n, delta_px)
-    weights_n = weights_1n.view(-1) * (robust_n * robust_n)  # 0 of what is not seen
+    weights_n = weights_n * (robust_n * robust_n)  # 0 of what is not seen
     total = weights_n.sum().clamp(min=1e-30)
     variance_px2 = (0.5 * torch.dot(weights_n, squared_n) / total).clamp(min=1e-4)  # of u or v
     # In units of the noise, so that the prior weighs the same whatever the weights.
@@ -64,10 +72,10 @@ def pose_covariance(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     scores_6n = (rows_172n[0, :6] * rows_172n[0, 6:]).sum(1) * weights_n
     # What the image says nothing about is known to 100 m and 3 rad; nothing is known better than
     # to half a millimetre and a hundredth of a degree.
-    prior_66 = torch.diag(torch.tensor([1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1], dtype=torch.float64,
-                                       device=information_66.device))
-    floor_66 = torch.diag(torch.tensor([2.5e-7, 2.5e-7, 2.5e-7, 3e-8, 3e-8, 3e-8],
-                                       dtype=torch.float64, device=information_66.device))
+    prior_and_floor_26 = [[1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1],
+                          [2.5e-7, 2.5e-7, 2.5e-7, 3e-8, 3e-8, 3e-8]]
+    prior_66, floor_66 = torch.diag_embed(torch.tensor(
+        prior_and_floor_26, dtype=torch.float64, device=information_66.device)).unbind()
     inverse_66 = torch.linalg.inv_ex(information_66 + prior_66)[0]
     half_6n = inverse_66 @ scores_6n
     sandwich_66 = half_6n @ half_6n.t()

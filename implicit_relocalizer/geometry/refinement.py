@@ -53,6 +53,30 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
         axes through the camera centre; residuals in pixels. errors_px_bn are the final
         reprojection errors, at most 1e6, which is also that of points behind the camera.
     """
+    R_b33, t_b3, rows_b72n, squared_bn, weights_bn = refine_and_linearise(
+        R_world_camera_b33, t_world_camera_b3, points_world_bn3, pixels_bn2, K_b33, weights_bn,
+        iterations, delta_px, start_delta_px, min_depth_m)
+    robust_bn = robust_factor(squared_bn, delta_px)
+    gram_b77 = weighted_gram(rows_b72n, (weights_bn * robust_bn * robust_bn)[:, None, None])
+    return (R_b33, t_b3, turn_to_world(gram_b77[:, :6, :6], R_b33), errors_of(squared_bn))
+
+
+def errors_of(squared_bn: Tensor) -> Tensor:
+    """Reprojection errors, at most 1e6; 1e-12 keeps the gradient of the root finite at zero."""
+    return (squared_bn.clamp(max=1e12) + 1e-12).sqrt()
+
+
+def refine_and_linearise(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor,
+                         points_world_bn3: Tensor, pixels_bn2: Tensor, K_b33: Tensor,
+                         weights_bn: Tensor, iterations: int, delta_px: float,
+                         start_delta_px: float, min_depth_m: float = 0.1,
+                         ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """`refine_pose` with the derivatives that it ended with.
+
+    Returns:
+        (R_world_camera_b33, t_world_camera_b3, rows_b72n, squared_bn, weights_bn): derivatives
+        and squared errors as `linearisation.linearise` has them, weights 0 of unusable points.
+    """
     # Relative to the camera, float32 keeps coordinates of a large map accurate.
     points_b4n, weights_bn = homogeneous_points(
         points_world_bn3 - t_world_camera_b3.unsqueeze(1), weights_bn)
@@ -96,11 +120,7 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     # Rounding in a dozen products leaves R a few eps from orthogonal; one Newton step mends it.
     R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(R_b33.transpose(1, 2), R_b33))
     t_b3 = t_world_camera_b3 - matmul(R_b33, T_b44[:, :3, 3:]).squeeze(-1)
-    robust_b11n = robust_factor(squared_b11n, delta_px)
-    gram_b77 = weighted_gram(rows_b72n, weights_b11n * robust_b11n * robust_b11n)
-    # The 1e-12 keeps the gradient of the root finite at zero error.
-    errors_px_bn = (squared_b11n.view(batch, count).clamp(max=1e12) + 1e-12).sqrt()
-    return R_b33, t_b3, turn_to_world(gram_b77[:, :6, :6], R_b33), errors_px_bn
+    return R_b33, t_b3, rows_b72n, squared_b11n.view(batch, count), weights_bn
 
 
 def robust_factor(squared: Tensor, delta_px: float) -> Tensor:

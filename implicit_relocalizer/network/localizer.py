@@ -16,8 +16,8 @@ from implicit_relocalizer.geometry.hypotheses import (
     share_in_agreement,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
-from implicit_relocalizer.geometry.pose_covariance import pose_covariance
-from implicit_relocalizer.geometry.refinement import refine_pose
+from implicit_relocalizer.geometry.pose_covariance import covariance_of_rows
+from implicit_relocalizer.geometry.refinement import errors_of, refine_and_linearise
 from implicit_relocalizer.network.calibration import (
     Calibration,
     answer_features,
@@ -90,17 +90,17 @@ class Localizer(nn.Module):
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
         hypotheses = self.hypothesize(points_world, points_camera, weights, pixels, K_b33)
-        fit = self.refine(hypotheses[0], hypotheses[1], hypotheses[2], points_world,
-                          points_camera, weights, pixels, K_b33)
-        R, t, errors_px, agreement = fit
+        R, t, rows, squared, agreement = self.refine(
+            hypotheses[0], hypotheses[1], hypotheses[2], points_world, points_camera, weights,
+            pixels, K_b33)
         confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
-            R, t, errors_px, agreement, points_world, points_camera, weights, pixels, K_b33)
+            R, t, rows, squared, agreement, points_world, points_camera, weights, pixels, K_b33)
         scale = [image_hw3.shape[1] / self.input_width, image_hw3.shape[0] / self.input_height]
         scale_2 = torch.tensor(scale, dtype=pixels.dtype, device=pixels.device)
         origin = self.origin_world_3
         return {
-            'R_world_camera': R.double(),
-            't_world_camera': t.double() + origin,
+            'R_world_camera': R[0].double(),
+            't_world_camera': t[0].double() + origin,
             'covariance': covariance,
             'confidence': confidence,
             'raw_covariance': raw_covariance,
@@ -109,7 +109,7 @@ class Localizer(nn.Module):
             'points_camera': points_camera[0],
             'weights': weights[0],
             'pixels': (pixels[0] + 0.5) * scale_2 - 0.5,
-            'reprojection_error_px': errors_px,
+            'reprojection_error_px': errors_of(squared[0]),
             'inlier_fraction': inlier_fraction,
         }
 
@@ -151,47 +151,51 @@ class Localizer(nn.Module):
         return R[0], t[0], scores[0] - 2.0 * degenerate[0].to(scores.dtype)
 
     def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_world_1n3: Tensor,
-               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor,
-               K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
+               ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The best of the best hypotheses, refined.
 
         Returns:
-            R_33, t_3, errors_px_n and the agreement of the hypotheses (see `share_in_agreement`).
+            R_133, t_13, rows_172n and squared_errors_1n as `refine_and_linearise` has them, and
+            the agreement of the hypotheses (see `share_in_agreement`).
         """
+        count, iterations = self.refined_count, self.iterations
         if self.alignment == 'kabsch':
-            R, t, _, errors_px = refine_pose(R_h33, t_h3, points_world_1n3, pixels_1n2, K_133,
-                                             weights_1n, 0, 3.0 * self.pixel_scale)
-            return R[0], t[0], errors_px[0], scores_h[0]
-        count = self.refined_count
+            count, iterations = 1, 0
         chosen = scores_h.topk(count)[1]
-        R_k, t_k, _, errors_k = refine_pose(
+        R_k, t_k, rows_k, squared_k, weights_kn = refine_and_linearise(
             R_h33[chosen], t_h3[chosen], points_world_1n3.expand(count, -1, -1),
             pixels_1n2.expand(count, -1, -1), K_133.expand(count, -1, -1),
-            weights_1n.expand(count, -1), self.iterations, 3.0 * self.pixel_scale,
+            weights_1n.expand(count, -1), iterations, 3.0 * self.pixel_scale,
             12.0 * self.pixel_scale)
-        final = score_hypotheses(errors_k.unsqueeze(0), weights_1n, 5.0 * self.pixel_scale)
-        best = int(final[0].argmax())
+        final = score_hypotheses(errors_of(squared_k).unsqueeze(0), weights_kn[:1],
+                                 5.0 * self.pixel_scale)
+        best = final.argmax(1)  # a tensor of one number: asking for it would wait for a GPU
+        R, t = R_k[best], t_k[best]
+        if self.alignment == 'kabsch':
+            return R, t, rows_k, squared_k, scores_h[0]
         depth_m = weighted_median(points_camera_1n3[0, :, 2], weights_1n[0])
-        agreement = share_in_agreement(R_h33, t_h3, scores_h, R_k[best], t_k[best], depth_m)
-        return R_k[best], t_k[best], errors_k[best], agreement
+        agreement = share_in_agreement(R_h33, t_h3, scores_h, R, t, depth_m)
+        return R, t, rows_k[best], squared_k[best], agreement
 
-    def assess(self, R_33: Tensor, t_3: Tensor, errors_px_n: Tensor, agreement: Tensor,
-               points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-               pixels_1n2: Tensor, K_133: Tensor,
+    def assess(self, R_133: Tensor, t_13: Tensor, rows_172n: Tensor, squared_1n: Tensor,
+               agreement: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
+               weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
                ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Confidence, covariance, what they are made of (features, raw covariance), inliers."""
-        weights = weights_1n[0]
+        weights_n, errors_px_n = weights_1n[0], errors_of(squared_1n[0])
         inlier_px = 5.0 * self.pixel_scale
-        inliers = (errors_px_n < inlier_px).to(weights.dtype)
-        share = (inliers * weights).sum() / weights.sum().clamp(min=1e-9)
-        raw_covariance = pose_covariance(R_33, t_3, points_world_1n3[0], pixels_1n2[0], K_133[0],
-                                         weights, 3.0 * self.pixel_scale)
+        is_inlier_n = (errors_px_n < inlier_px).to(weights_n.dtype)
+        share = torch.dot(is_inlier_n, weights_n) / weights_n.sum().clamp(min=1e-9)
+        raw_covariance = covariance_of_rows(rows_172n, squared_1n[0], weights_n, R_133,
+                                            3.0 * self.pixel_scale)
         features = answer_features(
-            R_33, t_3, points_world_1n3[0], points_camera_1n3[0], weights, pixels_1n2[0],
-            errors_px_n, inlier_px, float(self.input_width), raw_covariance[:3, :3], agreement,
-            self.calibration.outside_m(t_3.double() + self.origin_world_3))
+            R_133[0], t_13[0], points_world_1n3[0], points_camera_1n3[0], weights_n,
+            pixels_1n2[0], errors_px_n, inlier_px, float(self.input_width),
+            raw_covariance[:3, :3], agreement,
+            self.calibration.outside_m(t_13[0].double() + self.origin_world_3))
         confidence, covariance = self.calibration(features, share, raw_covariance)
-        return confidence, covariance, features, raw_covariance, inliers.mean()
+        return confidence, covariance, features, raw_covariance, is_inlier_n.mean()
 
 
 def error_weights(log_error_bn: Tensor) -> Tensor:
