@@ -120,17 +120,19 @@ class ModelRunner:
         K = torch.from_numpy(K_33).to(self.device, torch.float32)
         try:
             outputs = self._ready(image, K)
-            R, t, covariance, confidence, inliers = (
-                outputs[name].double().cpu().numpy() for name in (
-                    'R_world_camera', 't_world_camera', 'covariance', 'confidence',
-                    'inlier_fraction'))
+            # One download: each would wait for a GPU by itself.
+            numbers_50 = torch.cat([outputs[name].double().flatten() for name in (
+                'R_world_camera', 't_world_camera', 'covariance', 'confidence',
+                'inlier_fraction')]).cpu().numpy()
             points = WeightedPoints(*(outputs[name].float().cpu().numpy() for name in (
                 'points_world', 'weights'))) if with_points and 'points_world' in outputs else None
         except RuntimeError as error:
             # TorchScript puts the reason last, under the trace of its own sources.
             reason = str(error).strip().splitlines()[-1]
             raise NoPoseError(Reason.MODEL, f'the model failed on this image: {reason}') from error
-        return PoseEstimate(R, t, covariance, float(confidence), float(inliers), points)
+        return PoseEstimate(
+            numbers_50[:9].reshape(3, 3), numbers_50[9:12], numbers_50[12:48].reshape(6, 6),
+            float(numbers_50[48]), float(numbers_50[49]), points)
 
     def warm_up(self) -> list[float]:
         """Call the model at the training resolution, so that no real image waits.
