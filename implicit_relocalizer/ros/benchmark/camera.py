@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _SETTLING_S = 1.5
 _WARM_UP_IMAGES = 5
+_MOST_ANSWER_PATIENCE_S = 30.0
 _LOST_AFTER_S = 2.0  # an image without an answer, flat out
 _STATUS_PATIENCE_S = 2.5
 _COUNTS = ('received', 'superseded', 'answered', 'refused')
@@ -80,14 +81,15 @@ class Measurement:
 
     def _warm_up(self) -> None:
         for target in self._camera.targets:
-            answered, end_s = 0, time.monotonic() + self._plan.patience_s
+            patience_s = min(self._plan.patience_s, _MOST_ANSWER_PATIENCE_S)
+            answered, end_s = 0, time.monotonic() + patience_s
             while answered < _WARM_UP_IMAGES:
                 stamp_ns, _ = self._camera.send(target, answered)
                 answered += self._camera.is_answered(target, stamp_ns, _LOST_AFTER_S)
                 if not answered and time.monotonic() > end_s:
                     refusal = self._camera.status.get('last_refusal_text', '')
                     raise BenchmarkError(f'the {target} answered no image in '
-                                         f'{self._plan.patience_s:g} s; {refusal}')
+                                         f'{patience_s:g} s; {refusal}')
         if self._runner is not None:
             self._runner.warm_up()
             for number in range(_WARM_UP_IMAGES):
