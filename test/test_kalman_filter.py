@@ -155,7 +155,7 @@ def test_a_filter_believes_the_model(place, calibrated, tmp_path, capsys):
     degraded, clean = result['degraded'], result['as_recorded']
     assert degraded['accepted'] > 0.6 * degraded['frames']
     assert len(degraded['grid']) == 81 and degraded['beats_every_constant']
-    assert min(degraded['runs_won'].values()) > 0.8
+    assert min(degraded['runs_won'].values()) > 0.7  # of 20
     for key in ('position_rms_m', 'rotation_rms_deg'):
         assert clean['own'][key] < clean['right_size'][key]
         assert degraded['own'][key] < degraded['matrix'][key]

@@ -66,7 +66,7 @@ def test_a_few_seconds_of_the_node(tmp_path, capsys):
     result = json.loads((tmp_path / 'soak.json').read_text())
     assert status == (0 if result['is_flat'] else 1)  # too short for more
     assert result['answers']['answered'] > 30 and result['threads']['first'] > 1
-    assert all(s['rss_mib'] > s['private_mib'] > 10.0 and s['descriptors'] > 5
+    assert all(s['rss_mib'] > s['anonymous_mib'] > 10.0 and s['descriptors'] > 5
                for s in result['samples'][-10:])
     output = capsys.readouterr().out
-    assert 'private memory' in output and 'file descriptors' in output
+    assert 'anonymous memory' in output and 'file descriptors' in output

@@ -53,7 +53,7 @@ def describe(result: dict[str, Any]) -> str:
     lines = [f'{answers["answered"]} of {answers["sent"]} images answered in '
              f'{result["minutes"]:g} min, latency {latency_ms["median"]:.1f} ms in the median, '
              f'{latency_ms["p95"]:.1f} ms at the 95th percentile']
-    for name, what in (('rss', 'resident memory'), ('private', 'private memory')):
+    for name, what in (('rss', 'resident memory'), ('anonymous', 'anonymous memory')):
         fit = result[name]
         lines.append(f'{what}: {fit["first_mib"]:.1f} to {fit["last_mib"]:.1f} MiB, '
                      f'{fit["mib_per_hour"]:+.2f} +- {fit["standard_error"]:.2f} MiB/h: '

@@ -106,7 +106,8 @@ def shrink_images(images_bhw: Tensor, factor: int) -> Tensor:
 
 
 def blur(images_bhw: Tensor, sigma_px: float) -> Tensor:
-    """Gaussian blur of single images; beyond the border lies what is at the border."""
+    """Gaussian blur of single images, mirrored at the border (where smaller than the kernel's
+    half, continued)."""
     return _blur_down(_blur_down(images_bhw, sigma_px).transpose(1, 2), sigma_px).transpose(1, 2)
 
 
@@ -114,8 +115,8 @@ def _blur_down(images_bhw: Tensor, sigma_px: float) -> Tensor:
     """Along the columns, each of which is a channel: they lie side by side in memory."""
     kernel_k = gaussian_kernel(sigma_px, images_bhw)
     radius = kernel_k.shape[0] // 2
-    padded_b1hw = nn.functional.pad(images_bhw.unsqueeze(1), [0, 0, radius, radius],
-                                    mode='reflect')
+    beyond = 'reflect' if radius < images_bhw.shape[1] else 'replicate'
+    padded_b1hw = nn.functional.pad(images_bhw.unsqueeze(1), [0, 0, radius, radius], mode=beyond)
     columns_bwh1 = padded_b1hw.permute(0, 3, 2, 1)
     kernel_w1k1 = kernel_k.view(1, 1, -1, 1).expand(columns_bwh1.shape[1], -1, -1, -1)
     return depthwise(columns_bwh1, kernel_w1k1, [0, 0]).squeeze(-1).transpose(1, 2)

@@ -33,14 +33,15 @@ class Sample:
     Attributes:
         time_s: Since the first sample.
         rss_mib: Memory that is resident.
-        private_mib: Of this, what is not shared with other processes.
+        anonymous_mib: Of this, what is not of files or shared memory. (What no other process
+            shares grows when others that have torch loaded end.)
         threads: How many it has.
         descriptors: Open files and sockets.
     """
 
     time_s: float
     rss_mib: float
-    private_mib: float
+    anonymous_mib: float
     threads: int
     descriptors: int
 
@@ -64,9 +65,10 @@ class Watch:
             self._start_s = now_s
         if now_s - self._start_s < len(self.samples) * self._period_s:
             return
-        memory = process.memory_full_info()
+        memory = process.memory_info()
         self.samples.append(Sample(
-            round(now_s - self._start_s, 2), memory.rss / _MIB, memory.uss / _MIB,
+            round(now_s - self._start_s, 2), memory.rss / _MIB,
+            (memory.rss - getattr(memory, 'shared', 0)) / _MIB,
             process.num_threads(), process.num_fds()))
 
 
@@ -89,7 +91,7 @@ def measure_soak(model: Path, minutes: float, rate_hz: float = 10.0, device: str
         patience_s: How long the node may take to start, and to give a first answer.
 
     Returns:
-        `is_flat`, `rss` and `private` as of `fit_growth` after warm-up, `threads` and
+        `is_flat`, `rss` and `anonymous` as of `fit_growth` after warm-up, `threads` and
         `descriptors` as of `fit_count`; `answers` as of `summary.summarize_target`; `samples`.
 
     Raises:
@@ -127,7 +129,7 @@ def judge(samples: Sequence[Sample], warm_s: float) -> dict[str, Any]:
     times_s = [sample.time_s for sample in warm]
     verdict: dict[str, Any] = {
         'rss': fit_growth(times_s, [sample.rss_mib for sample in warm]),
-        'private': fit_growth(times_s, [sample.private_mib for sample in warm]),
+        'anonymous': fit_growth(times_s, [sample.anonymous_mib for sample in warm]),
         'threads': fit_count([sample.threads for sample in warm]),
         'descriptors': fit_count([sample.descriptors for sample in warm])}
     return {'is_flat': all(one['is_flat'] for one in verdict.values()),
