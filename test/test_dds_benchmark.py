@@ -72,7 +72,7 @@ def test_node_empty_node_and_model_answer_the_same_images(tmp_path):
 
 
 def test_a_node_that_does_not_start_tells_why(tmp_path):
-    with pytest.raises(BenchmarkError, match=r'(?s)the node ended with status 1.*absent\.pt'):
+    with pytest.raises(BenchmarkError, match=r'(?s)the (node|camera) ended with status 1.*absent\.pt'):
         measure_dds(tmp_path / 'absent.pt', 'cpu', IMAGES, K_33, (10.0,), 0.2)
 
 

@@ -139,7 +139,7 @@ def described_at(encoder, grey_bhw, pixels_bn2, spacing_px):
     return normalise_and_clip(pooled.permute(0, 2, 1, 3).flatten(2), 2)
 
 
-@pytest.mark.parametrize(('index', 'tolerance'), [(0, 0.012), (1, 0.006), (2, 0.03)])
+@pytest.mark.parametrize(('index', 'tolerance'), [(0, 0.012), (1, 0.006), (2, 0.028)])
 def test_a_keypoint_at_a_cell_centre_has_the_descriptor_of_the_cell(
         grid_descriptor, keypoint_descriptor, index, tolerance):
     """They pool in another order, and the border is renormalised here but not on the grid."""
