@@ -72,7 +72,8 @@ def test_node_empty_node_and_model_answer_the_same_images(tmp_path):
 
 
 def test_a_node_that_does_not_start_tells_why(tmp_path):
-    with pytest.raises(BenchmarkError, match=r'(?s)the (node|camera) ended with status 1.*absent\.pt'):
+    told = r'(?s)the (node|camera) ended with status 1.*absent\.pt'  # who looked first
+    with pytest.raises(BenchmarkError, match=told):
         measure_dds(tmp_path / 'absent.pt', 'cpu', IMAGES, K_33, (10.0,), 0.2)
 
 
