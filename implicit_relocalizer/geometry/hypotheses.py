@@ -15,11 +15,20 @@ from implicit_relocalizer.geometry.precision import matmul
 from implicit_relocalizer.geometry.quaternion_alignment import quaternion_alignment
 
 
+def point_shares(weights_bn: Tensor) -> Tensor:
+    """Weights as shares of their sum, float64: the same on every device.
+
+    Negative and non-finite weights count as zero; if all are, every point counts the same.
+    """
+    usable_bn = weights_bn.detach().double().nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
+    usable_bn = usable_bn + (usable_bn.sum(-1, keepdim=True) <= 0)
+    return usable_bn / usable_bn.sum(-1, keepdim=True)
+
+
 def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
     """Indices of points drawn in proportion to their weights, by the inverse of the CDF.
 
-    A point of weight zero is never drawn unless all are zero, when every point is as likely as
-    another. Negative and non-finite weights count as zero.
+    A point of weight zero is never drawn unless all are zero; see `point_shares`.
 
     Args:
         weights_bn: Weights of any scale.
@@ -28,15 +37,12 @@ def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
     Returns:
         indices_bh4, int64.
     """
-    # In float64 the cumulative sum, and with it the draw, is the same on every device.
-    weights_bn = _usable(weights_bn.detach().double())
-    empty_b1 = weights_bn.sum(-1, keepdim=True) <= 0
-    cumulative_bn = torch.where(empty_b1, torch.ones_like(weights_bn), weights_bn).cumsum(-1)
-    total_b1 = cumulative_bn[:, -1:].contiguous()
-    levels_bm = total_b1 * uniforms_h4.double().reshape(1, -1)
-    indices_bm = torch.searchsorted(cumulative_bn, levels_bm, right=True)
-    last_b1 = torch.searchsorted(cumulative_bn, total_b1)
-    return torch.minimum(indices_bm, last_b1).unflatten(-1, list(uniforms_h4.shape))
+    cumulative_bn = point_shares(weights_bn).cumsum(-1)
+    # So little below 1 that no product is rounded up to the total, beyond the last point.
+    uniforms_1m = uniforms_h4.double().clamp(max=1.0 - 1e-15).view(1, -1)
+    levels_bm = cumulative_bn.narrow(1, cumulative_bn.shape[1] - 1, 1) * uniforms_1m
+    return torch.searchsorted(cumulative_bn, levels_bm, right=True).unflatten(
+        -1, list(uniforms_h4.shape))
 
 
 def four_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
@@ -51,11 +57,10 @@ def four_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
     Returns:
         (R_world_camera_bh33, t_world_camera_bh3, degenerate_bh).
     """
-    B, H = indices_bh4.shape[0], indices_bh4.shape[1]
-    index_bm3 = indices_bh4.reshape(B, -1, 1).expand(-1, -1, 3)
-    source_bh43 = points_camera_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
-    target_bh43 = points_world_bn3.gather(1, index_bm3).reshape(B, H, -1, 3)
-    return quaternion_alignment(source_bh43, target_bh43)
+    clouds_bn6 = torch.cat([points_camera_bn3, points_world_bn3], dim=-1)
+    index_bm6 = indices_bh4.flatten(1).unsqueeze(-1).expand(-1, -1, 6)
+    pairs_bh46 = clouds_bn6.gather(1, index_bm6).unflatten(1, indices_bh4.shape[1:])
+    return quaternion_alignment(pairs_bh46[..., :3], pairs_bh46[..., 3:])
 
 
 def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
@@ -76,27 +81,28 @@ def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
         errors_bhn in pixels.
     """
     B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
+    unusable_bn = ~(points_world_bn3.detach().abs().amax(-1) < 1e30)
+    points_bn3 = points_world_bn3.masked_fill(unusable_bn.unsqueeze(-1), 0.0)
+    pixels_b2n = pixels_bn2.transpose(1, 2).masked_fill(unusable_bn.unsqueeze(1), 1e3 * behind_px)
     # Near their own centre float32 keeps coordinates of a large map accurate.
-    centre_b13 = points_world_bn3.detach().nan_to_num(0.0, 0.0, 0.0).mean(1, keepdim=True)
-    unusable_bn1 = ~points_world_bn3.isfinite().all(-1, keepdim=True)
-    points_bn3 = (points_world_bn3 - centre_b13).masked_fill(unusable_bn1, 0.0)
-    pixels_b2n = pixels_bn2.masked_fill(unusable_bn1, 1e3 * behind_px).transpose(1, 2)
-    P_bh33 = matmul(K_b33.unsqueeze(1), R_world_camera_bh33.transpose(-1, -2))
-    offset_bh31 = matmul(P_bh33, (centre_b13 - t_world_camera_bh3).unsqueeze(-1))
-    P_bm4 = torch.cat([P_bh33, offset_bh31], dim=-1).reshape(B, H * 3, 4)
-    points_bn4 = torch.nn.functional.pad(points_bn3, [0, 1], value=1.0)
-    uvz_bmn = matmul(P_bm4, points_bn4.transpose(1, 2))
-    u_bhn, v_bhn, z_bhn = uvz_bmn.reshape(B, H, 3, -1).unbind(2)
-    # H x N numbers are many. In-place steps, on what this function made and no derivative needs,
-    # halve the time; so does adding a penalty rather than filling by a mask.
-    per_depth_bhn = z_bhn.clamp(min=min_depth_m).reciprocal_()
-    du_bhn = (u_bhn * per_depth_bhn).sub_(pixels_b2n[:, :1])
-    dv_bhn = (v_bhn * per_depth_bhn).sub_(pixels_b2n[:, 1:])
-    squared_bhn = (du_bhn * du_bhn).addcmul_(dv_bhn, dv_bhn)
-    minus_behind_bhn = torch.threshold(z_bhn, min_depth_m, -1.0).clamp_(max=0.0)
-    squared_bhn = squared_bhn.add_(minus_behind_bhn, alpha=-(behind_px * behind_px))
+    centre_b13 = points_bn3.detach().mean(1, keepdim=True)
+    points_bn4 = torch.nn.functional.pad(points_bn3 - centre_b13, [0, 1], value=1.0)
+    # (K R^T)^T for all poses is one product; (..., 4, 3) with what the centre adds.
+    P_bh33 = matmul(R_world_camera_bh33.flatten(1, 2), K_b33.transpose(1, 2)).unflatten(1, [H, 3])
+    offset_bh13 = ((centre_b13 - t_world_camera_bh3).unsqueeze(-1) * P_bh33).sum(2, keepdim=True)
+    P_b3h4 = torch.cat([P_bh33, offset_bh13], dim=2).permute(0, 3, 1, 2)
+    uvz_bmn = matmul(P_b3h4.reshape(B, 3 * H, 4), points_bn4.transpose(1, 2))
+    uvz_b3hn = uvz_bmn.unflatten(1, [3, H])
+    # H x N numbers are many, and each pass over them counts: nearly all are in place, on what this
+    # function made and no derivative needs. Points behind the camera get a depth of next to
+    # nothing, and the inverse of that is their error.
+    per_depth_bhn = torch.threshold(uvz_b3hn[:, 2], min_depth_m, 1e-12).reciprocal_()
+    offset_b2hn = (uvz_b3hn[:, :2] * per_depth_bhn.unsqueeze(1)).sub_(pixels_b2n.unsqueeze(2))
+    du_bhn, dv_bhn = offset_b2hn[:, 0], offset_b2hn[:, 1]
+    squared_bhn = (du_bhn * du_bhn).addcmul_(dv_bhn, dv_bhn).addcmul_(
+        per_depth_bhn, per_depth_bhn, value=2e-24 * behind_px * behind_px)
     # The 1e-12 keeps the gradient of the root finite at zero error.
-    return squared_bhn.clamp_(max=behind_px * behind_px).add_(1e-12).sqrt_()
+    return squared_bhn.clamp_(1e-12, behind_px * behind_px).sqrt_()
 
 
 def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float) -> Tensor:
@@ -110,18 +116,9 @@ def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float
     Returns:
         scores_bh in [0, 1).
     """
-    weights_bn = _usable(weights_bn)
-    total_b1 = weights_bn.sum(-1, keepdim=True)
-    weights_bn = torch.where(total_b1 > 0, weights_bn, torch.ones_like(weights_bn))
-    shares_bn1 = (weights_bn / weights_bn.sum(-1, keepdim=True)).unsqueeze(-1)
-    inlier_bhn = (errors_bhn * (-5 / threshold_px)).add_(5.0).sigmoid_()
+    shares_bn1 = point_shares(weights_bn).to(errors_bhn.dtype).unsqueeze(-1)
+    inlier_bhn = torch.rsub(errors_bhn, 5.0, alpha=5.0 / threshold_px).sigmoid_()
     return matmul(inlier_bhn, shares_bn1).squeeze(-1)
-
-
-def _usable(weights_bn: Tensor) -> Tensor:
-    """Zero for weights that are negative, infinite or no numbers."""
-    return torch.where((weights_bn > 0) & (weights_bn < 1e30), weights_bn,
-                       torch.zeros_like(weights_bn))
 
 
 def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,

@@ -35,56 +35,61 @@ def quaternion_alignment(source_bk3: Tensor, target_bk3: Tensor) -> Tuple[Tensor
     """
     dtype = source_bk3.dtype
     eps = 2.0 ** -52 if dtype == torch.float64 else 2.0 ** -23
-    source_bk3, target_bk3 = source_bk3.double(), target_bk3.double()
-    source_mean_b13 = source_bk3.mean(-2, keepdim=True)
-    target_mean_b13 = target_bk3.mean(-2, keepdim=True)
-    H_b33 = matmul((target_bk3 - target_mean_b13).transpose(-1, -2), source_bk3 - source_mean_b13)
-    size_b11 = torch.linalg.vector_norm(H_b33, dim=(-2, -1), keepdim=True)
-    # What rounding of the coordinates alone could have produced.
-    noise_b11 = 64.0 * eps * eps * (source_mean_b13.abs().amax(-1, keepdim=True)
-                                    * target_mean_b13.abs().amax(-1, keepdim=True))
-    tells_b11 = (size_b11 > noise_b11 + 1e-30) & (size_b11 < 1e30)  # false for what is no number
-    H_b33 = torch.where(tells_b11, H_b33 / size_b11, torch.zeros_like(H_b33))
-    products_916 = _rotation_of_products(H_b33)
-    N_b44 = matmul(H_b33.flatten(-2), products_916).unflatten(-1, (4, 4))
+    pairs_bk6 = torch.cat([source_bk3, target_bk3], dim=-1).double()
+    mean_b16 = pairs_bk6.mean(-2, keepdim=True)
+    pairs_bk6 = pairs_bk6 - mean_b16
+    H_b33 = matmul(pairs_bk6[..., 3:].transpose(-1, -2), pairs_bk6[..., :3])
+    H_b9 = H_b33.flatten(-2)
+    size_b1 = torch.linalg.vector_norm(H_b9, dim=-1, keepdim=True)
+    products_916 = _rotation_of_products(H_b9)
+    # Where H is zero, or no number, so is all that follows, and no comparison with it holds.
+    N_b44 = matmul(H_b9 / size_b1, products_916).unflatten(-1, (4, 4))
     N2_b44 = matmul(N_b44, N_b44)
     N3_b44 = matmul(N2_b44, N_b44)
-    # N's characteristic polynomial is x^4 - 2 x^2 + c1 x + c0: its eigenvalues' sum is 0, that of
-    # their squares 4 |H|^2, and by Newton's identities c1 is -8 det H.
-    c1 = (N2_b44 * N_b44).sum((-2, -1), keepdim=True) / -3.0
-    root = _singular_sum(H_b33, -0.125 * c1)
-    # By Cayley and Hamilton, -adj(N - root I).
-    eye = torch.eye(4, dtype=N_b44.dtype, device=N_b44.device)
-    squared = root * root - 2.0
-    outer_b44 = N3_b44 + root * N2_b44 + squared * N_b44 + (squared * root + c1) * eye
-    # The product of the root's distances from the others: small where another rotation is as good.
-    gap_b1 = torch.diagonal(outer_b44, dim1=-2, dim2=-1).sum(-1, keepdim=True)
-    # Of double precision half the digits are left where two roots meet.
-    limit_b1 = 8.0 * (1e-5 + (noise_b11 / size_b11.clamp(min=1e-30)).squeeze(-1))
-    determined_b1 = (gap_b1 > limit_b1) & tells_b11.squeeze(-1)
-    outer_b16 = torch.where(determined_b1, outer_b44.flatten(-2) / gap_b1.clamp(min=1e-12),
-                            eye.flatten() * (eye.flatten().cumsum(0) < 1.5))
+    # Traces of N^3 and N^4; those of N and N^2 are 0 and 4.
+    trace3_b11 = (N2_b44 * N_b44).sum((-2, -1), keepdim=True)
+    trace4_b11 = (N2_b44 * N2_b44).sum((-2, -1), keepdim=True)
+    root_b11 = _largest_root(trace3_b11, trace4_b11)
+    # N's characteristic polynomial is x^4 - 2 x^2 + c1 x + c0 by Newton's identities, and by
+    # Cayley and Hamilton -adj(N - root I) = N^3 + root N^2 + (root^2 - 2) N + (...) I.
+    c1_b11 = trace3_b11 / -3.0
+    squared_b11 = root_b11 * root_b11
+    by_N_b11 = squared_b11 - 2.0
+    eye_44 = torch.eye(4, dtype=N_b44.dtype, device=N_b44.device)
+    outer_b44 = torch.addcmul(N3_b44, root_b11, N2_b44).addcmul(by_N_b11, N_b44).addcmul(
+        torch.addcmul(c1_b11, by_N_b11, root_b11), eye_44)
+    # Its trace, the polynomial's slope: the product of the root's distances from the others, small
+    # where another rotation is as good.
+    gap_b1 = torch.addcmul(c1_b11, squared_b11 - 1.0, root_b11, value=4.0).squeeze(-1)
+    # What rounding of the coordinates alone could have produced. Of double precision half the
+    # digits are left where two roots meet; no gap of a unit matrix is larger than 13.
+    reach_b1 = mean_b16.abs().amax(-1)
+    noise_b1 = (64.0 * eps * eps * reach_b1 * reach_b1 + 1e-30) / size_b1
+    determined_b1 = gap_b1 > 16.0 * noise_b1 + 8e-5
+    identity_16 = torch.nn.functional.pad(torch.ones_like(eye_44[:1, 0]), [0, 15])
+    outer_b16 = torch.where(determined_b1, outer_b44.flatten(-2) / gap_b1, identity_16)
     R_b33 = matmul(outer_b16, products_916.t()).unflatten(-1, (3, 3))
-    t_b3 = (target_mean_b13 - matmul(source_mean_b13, R_b33.transpose(-1, -2))).squeeze(-2)
-    t_b3 = t_b3.nan_to_num(0.0, 0.0, 0.0)
+    t_b13 = mean_b16[..., 3:] - matmul(mean_b16[..., :3], R_b33.transpose(-1, -2))
+    t_b3 = t_b13.squeeze(-2).nan_to_num(0.0, 0.0, 0.0)
     return R_b33.to(dtype), t_b3.to(dtype), ~determined_b1.squeeze(-1)
 
 
-def _singular_sum(H_b33: Tensor, determinant_b11: Tensor) -> Tensor:
-    """The sum of the singular values of unit matrices, the last one with the determinant's sign.
+def _largest_root(trace3: Tensor, trace4: Tensor) -> Tensor:
+    """N's largest eigenvalue, which is the sum s1 + s2 + s3 of H's singular values.
 
-    The squares are the eigenvalues of H^T H, whose sum is 1.
+    The last one has the determinant's sign; the sum of their squares is 1. With the squares'
+    elementary symmetric polynomials 1, e2 = (tr N^4 - 4) / 16 and det^2 = (tr N^3 / 24)^2 the
+    largest square comes from their cubic.
     """
-    eye = torch.eye(3, dtype=H_b33.dtype, device=H_b33.device)
-    D_b33 = matmul(H_b33.transpose(-1, -2), H_b33) - eye / 3.0
-    radius = ((D_b33 * D_b33).sum((-2, -1), keepdim=True) / 6.0).sqrt()
-    third = (matmul(D_b33, D_b33) * D_b33).sum((-2, -1), keepdim=True) / 6.0
-    cosine = (third / (radius * radius * radius).clamp(min=1e-30)).clamp(-1.0, 1.0)
-    angle = torch.acos(cosine) / 3.0
-    largest = 1.0 / 3.0 + 2.0 * radius * torch.cos(angle)
+    determinant = trace3 / 24.0
+    e2 = trace4 / 16.0 - 0.25
+    radius = (1.0 / 9.0 - e2 / 3.0).clamp(min=1e-30).sqrt()
+    third = 0.5 * determinant * determinant - e2 / 6.0 + 1.0 / 27.0
+    angle = torch.acos((third / (radius * radius * radius)).clamp(-1.0, 1.0)) / 3.0
+    largest = 2.0 * radius * torch.cos(angle) + 1.0 / 3.0
     first = largest.sqrt()
     # (s2 + s3)^2 = s2^2 + s3^2 + 2 s2 s3: without a difference that would lose s2's digits.
-    others = 1.0 - largest + 2.0 * determinant_b11 / first
+    others = 1.0 - largest + 2.0 * determinant / first
     return first + others.clamp(min=0.0).sqrt()
 
 
