@@ -11,6 +11,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
+from implicit_relocalizer.geometry.linearisation import homogeneous_points
 from implicit_relocalizer.geometry.precision import matmul
 from implicit_relocalizer.geometry.quaternion_alignment import quaternion_alignment
 
@@ -37,7 +38,12 @@ def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
     Returns:
         indices_bh4, int64.
     """
-    cumulative_bn = point_shares(weights_bn).cumsum(-1)
+    return draw_indices(point_shares(weights_bn), uniforms_h4)
+
+
+def draw_indices(shares_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
+    """`sample_indices` by shares that `point_shares` gave."""
+    cumulative_bn = shares_bn.cumsum(-1)
     # So little below 1 that no product is rounded up to the total, beyond the last point.
     uniforms_1m = uniforms_h4.double().clamp(max=1.0 - 1e-15).view(1, -1)
     levels_bm = cumulative_bn.narrow(1, cumulative_bn.shape[1] - 1, 1) * uniforms_1m
@@ -80,19 +86,24 @@ def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
     Returns:
         errors_bhn in pixels.
     """
-    B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
-    unusable_bn = ~(points_world_bn3.detach().abs().amax(-1) < 1e30)
-    points_bn3 = points_world_bn3.masked_fill(unusable_bn.unsqueeze(-1), 0.0)
-    pixels_b2n = pixels_bn2.transpose(1, 2).masked_fill(unusable_bn.unsqueeze(1), 1e3 * behind_px)
     # Near their own centre float32 keeps coordinates of a large map accurate.
-    centre_b13 = points_bn3.detach().mean(1, keepdim=True)
-    points_bn4 = torch.nn.functional.pad(points_bn3 - centre_b13, [0, 1], value=1.0)
-    # (K R^T)^T for all poses is one product; (..., 4, 3) with what the centre adds.
+    centre_b13 = points_world_bn3.detach().nan_to_num(0.0, 0.0, 0.0).clamp(-1e6, 1e6).mean(
+        1, keepdim=True)
+    return projection_errors(R_world_camera_bh33, t_world_camera_bh3 - centre_b13,
+                             homogeneous_points(points_world_bn3 - centre_b13),
+                             pixels_bn2.transpose(1, 2), K_b33, min_depth_m, behind_px)
+
+
+def projection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor, points_b4n: Tensor,
+                      pixels_b2n: Tensor, K_b33: Tensor, min_depth_m: float = 0.1,
+                      behind_px: float = 1e6) -> Tensor:
+    """`reprojection_errors` of `linearisation.homogeneous_points` near the origin."""
+    B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
+    # (K R^T)^T for all poses is one product; below it what the position adds.
     P_bh33 = matmul(R_world_camera_bh33.flatten(1, 2), K_b33.transpose(1, 2)).unflatten(1, [H, 3])
-    offset_bh13 = ((centre_b13 - t_world_camera_bh3).unsqueeze(-1) * P_bh33).sum(2, keepdim=True)
+    offset_bh13 = (t_world_camera_bh3.unsqueeze(-1) * P_bh33).sum(2, keepdim=True).neg()
     P_b3h4 = torch.cat([P_bh33, offset_bh13], dim=2).permute(0, 3, 1, 2)
-    uvz_bmn = matmul(P_b3h4.reshape(B, 3 * H, 4), points_bn4.transpose(1, 2))
-    uvz_b3hn = uvz_bmn.unflatten(1, [3, H])
+    uvz_b3hn = matmul(P_b3h4.reshape(B, 3 * H, 4), points_b4n).unflatten(1, [3, H])
     # H x N numbers are many, and each pass over them counts: nearly all are in place, on what this
     # function made and no derivative needs. Points behind the camera get a depth of next to
     # nothing, and the inverse of that is their error.
@@ -116,9 +127,13 @@ def score_hypotheses(errors_bhn: Tensor, weights_bn: Tensor, threshold_px: float
     Returns:
         scores_bh in [0, 1).
     """
-    shares_bn1 = point_shares(weights_bn).to(errors_bhn.dtype).unsqueeze(-1)
+    return share_of_inliers(errors_bhn, point_shares(weights_bn), threshold_px)
+
+
+def share_of_inliers(errors_bhn: Tensor, shares_bn: Tensor, threshold_px: float) -> Tensor:
+    """`score_hypotheses` by shares that `point_shares` gave."""
     inlier_bhn = torch.rsub(errors_bhn, 5.0, alpha=5.0 / threshold_px).sigmoid_()
-    return matmul(inlier_bhn, shares_bn1).squeeze(-1)
+    return matmul(inlier_bhn, shares_bn.to(errors_bhn.dtype).unsqueeze(-1)).squeeze(-1)
 
 
 def select_hypothesis(R_bh33: Tensor, t_bh3: Tensor, degenerate_bh: Tensor,
@@ -151,7 +166,7 @@ def share_in_agreement(R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, R_33: Tens
     # |R - R'|_F = 2 sqrt(2) sin(angle / 2)
     turned_h = torch.linalg.vector_norm((R_h33 - R_33).flatten(1), dim=1)
     is_near_h = (apart_h < 0.2 * depth_m) & (turned_h < 2.0 * math.sqrt(2.0) * math.sin(0.1))
-    near = (scores_h * is_near_h.to(scores_h.dtype)).sum()
+    near = torch.dot(scores_h, is_near_h.to(scores_h.dtype))
     return near / scores_h.sum().clamp(min=1e-9)
 
 

@@ -13,27 +13,28 @@ from torch import Tensor
 from implicit_relocalizer.geometry.precision import matmul
 
 
-def homogeneous_points(points_bn3: Tensor, weights_bn: Tensor) -> Tuple[Tensor, Tensor]:
-    """(points_b4n, weights_bn): those that are not finite at the origin and without weight.
+def homogeneous_points(points_bn3: Tensor) -> Tensor:
+    """points_b4n; zeros for those that are not finite or beyond a thousand kilometres.
 
-    So are those beyond a thousand kilometres, and weights below zero or beyond 1e15.
+    No camera sees a point of four zeros: its depth is zero for every pose.
     """
-    spoilt_bn = ~((points_bn3.detach().abs().amax(-1) < 1e6) & (weights_bn.detach() < 1e15))
-    points_bn3 = points_bn3.masked_fill(spoilt_bn.unsqueeze(-1), 0.0)
-    weights_bn = weights_bn.masked_fill(spoilt_bn, 0.0).clamp(min=0.0)
-    points_bn4 = torch.nn.functional.pad(points_bn3, [0, 1], value=1.0)
-    return points_bn4.transpose(1, 2).contiguous(), weights_bn
+    spoilt_bn1 = ~(points_bn3.detach().abs().amax(-1, keepdim=True) < 1e6)
+    points_bn4 = torch.cat([points_bn3, torch.ones_like(points_bn3[..., :1])], dim=-1)
+    return points_bn4.masked_fill(spoilt_bn1, 0.0).transpose(1, 2).contiguous()
 
 
-def turn_to_camera(R_world_camera_b33: Tensor) -> Tensor:
-    """(b, 4, 4): from world axes, the camera at the origin, to the camera frame."""
-    T_b44 = torch.nn.functional.pad(R_world_camera_b33.transpose(1, 2), [0, 1, 0, 1])
-    one_11 = torch.ones([1, 1], dtype=T_b44.dtype, device=T_b44.device)
-    return T_b44 + torch.nn.functional.pad(one_11, [3, 0, 3, 0])
+def turn_to_camera(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor) -> Tensor:
+    """T_camera_world_b44."""
+    # Its transpose: the orientation, below it -t^T R, and beside both the last unit vector.
+    offset_b13 = matmul(t_world_camera_b3.unsqueeze(1), R_world_camera_b33).neg()
+    upper_b43 = torch.cat([R_world_camera_b33, offset_b13], dim=1)
+    last_4 = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=upper_b43.dtype, device=upper_b43.device)
+    last_b41 = last_4.view(1, 4, 1).expand(upper_b43.shape[0], -1, -1)
+    return torch.cat([upper_b43, last_b41], dim=2).transpose(1, 2)
 
 
-def linear_maps(pixels_bn2: Tensor, K_b33: Tensor) -> Tuple[Tensor, Tensor]:
-    """(basis_bkm, offset_bkn) of `linearise`: they depend on camera and image, not on the pose.
+def motion_basis(K_b33: Tensor) -> Tensor:
+    """basis_bkm of `linearise`: it depends on the camera, not on the pose.
 
     With a = x/z, b = y/z, i = 1/z a camera that moves by (rho, phi) in its own axes moves the
     image point (a, b, 1) by
@@ -52,21 +53,20 @@ def linear_maps(pixels_bn2: Tensor, K_b33: Tensor) -> Tuple[Tensor, Tensor]:
     flat = [0.0] * 336
     for index in range(15):
         flat[places[index]] = signs[index]
-    by_plane_3m = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device).view(3, 112)
-    basis_b2pm = matmul(K_b33[:, :2], by_plane_3m).unflatten(2, (7, 16))
-    minus_pixels_b2n = -pixels_bn2.transpose(1, 2)
-    return (basis_b2pm.transpose(1, 2).flatten(1, 2),
-            torch.nn.functional.pad(minus_pixels_b2n, [0, 0, 12, 0]))
+    by_plane_3m = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device).view(1, 3, 112)
+    basis_b2m = matmul(K_b33.narrow(1, 0, 2), by_plane_3m.expand(K_b33.shape[0], -1, -1))
+    return basis_b2m.view(-1, 2, 7, 16).transpose(1, 2).flatten(1, 2)
 
 
 def linearise(T_camera_world_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor,
-              offset_bkn: Tensor, min_depth_m: float) -> Tuple[Tensor, Tensor]:
+              pixels_b2n: Tensor, min_depth_m: float) -> Tuple[Tensor, Tensor]:
     """Derivatives and residuals in pixels, and squared errors.
 
     Args:
         T_camera_world_b44: World to camera.
         points_b4n: Of `homogeneous_points`, in world axes.
-        basis_bkm, offset_bkn: Of `linear_maps`.
+        basis_bkm: Of `motion_basis`.
+        pixels_b2n: Where the image shows them.
         min_depth_m: Nearer points are not seen.
 
     Returns:
@@ -80,8 +80,8 @@ def linearise(T_camera_world_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor,
     z_b1n = points_b4n.narrow(1, 2, 1)
     seen_b4n = points_b4n / z_b1n.clamp(min=min_depth_m)
     products_b44n = seen_b4n.unsqueeze(2) * seen_b4n.unsqueeze(1)
-    rows_bkn = offset_bkn + matmul(basis_bkm, products_b44n.view(batch, 16, count))
-    residuals_b2n = rows_bkn.narrow(1, 12, 2)
+    rows_bkn = matmul(basis_bkm, products_b44n.view(batch, 16, count))
+    residuals_b2n = rows_bkn.narrow(1, 12, 2).sub_(pixels_b2n)  # in place: a part of the rows
     squared_b1n = (residuals_b2n * residuals_b2n).sum(1, keepdim=True)
     squared_b1n = squared_b1n.masked_fill(z_b1n <= min_depth_m, 1e30)
     return rows_bkn.view(batch, 7, 2, count), squared_b1n.unsqueeze(2)

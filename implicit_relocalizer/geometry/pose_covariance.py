@@ -7,8 +7,8 @@ from torch import Tensor
 
 from implicit_relocalizer.geometry.linearisation import (
     homogeneous_points,
-    linear_maps,
     linearise,
+    motion_basis,
     turn_to_camera,
     turn_to_world,
     weighted_gram,
@@ -44,14 +44,12 @@ def pose_covariance(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         world-fixed axes through the camera's centre (rad^2), in the order of ROS REP 103.
     """
     R_133, K_133 = R_world_camera_33.double().unsqueeze(0), K_33.double().unsqueeze(0)
-    points_14n, weights_1n = homogeneous_points(
-        (points_world_n3 - t_world_camera_3).unsqueeze(0).double(),
-        weights_n.unsqueeze(0).double())
-    basis_1km, offset_1kn = linear_maps(pixels_n2.unsqueeze(0).double(), K_133)
-    rows_172n, squared_111n = linearise(turn_to_camera(R_133), points_14n, basis_1km, offset_1kn,
-                                        min_depth_m)
-    return covariance_of_rows(rows_172n, squared_111n.view(-1), weights_1n.view(-1), R_133,
-                              delta_px)
+    points_14n = homogeneous_points((points_world_n3 - t_world_camera_3).unsqueeze(0).double())
+    rows_172n, squared_111n = linearise(
+        turn_to_camera(R_133, torch.zeros_like(R_133[:, 0])), points_14n, motion_basis(K_133),
+        pixels_n2.t().unsqueeze(0).double(), min_depth_m)
+    weights_n = weights_n.masked_fill(~(weights_n < 1e15), 0.0).clamp(min=0.0)
+    return covariance_of_rows(rows_172n, squared_111n.view(-1), weights_n, R_133, delta_px)
 
 
 def covariance_of_rows(rows_172n: Tensor, squared_n: Tensor, weights_n: Tensor,

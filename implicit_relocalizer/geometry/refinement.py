@@ -2,15 +2,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Robust Gauss-Newton refinement of camera poses on the reprojection of world points."""
 
-from typing import Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor
 
 from implicit_relocalizer.geometry.linearisation import (
     homogeneous_points,
-    linear_maps,
     linearise,
+    motion_basis,
     turn_to_camera,
     turn_to_world,
     weighted_gram,
@@ -53,74 +53,86 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
         axes through the camera centre; residuals in pixels. errors_px_bn are the final
         reprojection errors, at most 1e6, which is also that of points behind the camera.
     """
-    R_b33, t_b3, rows_b72n, squared_bn, weights_bn = refine_and_linearise(
-        R_world_camera_b33, t_world_camera_b3, points_world_bn3, pixels_bn2, K_b33, weights_bn,
-        iterations, delta_px, start_delta_px, min_depth_m)
+    # Relative to the start, float32 keeps coordinates of a large map accurate.
+    weights_bn = weights_bn.masked_fill(~(weights_bn.detach() < 1e15), 0.0).clamp(min=0.0)
+    R_b33, offset_b3, rows_b72n, squared_bn, _ = refine_and_linearise(
+        R_world_camera_b33, torch.zeros_like(t_world_camera_b3),
+        homogeneous_points(points_world_bn3 - t_world_camera_b3.unsqueeze(1)),
+        pixels_bn2.transpose(1, 2), K_b33, weights_bn, iterations, delta_px, start_delta_px,
+        min_depth_m)
     robust_bn = robust_factor(squared_bn, delta_px)
     gram_b77 = weighted_gram(rows_b72n, (weights_bn * robust_bn * robust_bn)[:, None, None])
-    return (R_b33, t_b3, turn_to_world(gram_b77[:, :6, :6], R_b33), errors_of(squared_bn))
+    return (R_b33, t_world_camera_b3 + offset_b3, turn_to_world(gram_b77[:, :6, :6], R_b33),
+            errors_of(squared_bn))
 
 
 def errors_of(squared_bn: Tensor) -> Tensor:
     """Reprojection errors, at most 1e6; 1e-12 keeps the gradient of the root finite at zero."""
-    return (squared_bn.clamp(max=1e12) + 1e-12).sqrt()
+    return torch.sqrt(squared_bn.clamp(1e-12, 1e12))
 
 
 def refine_and_linearise(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor,
-                         points_world_bn3: Tensor, pixels_bn2: Tensor, K_b33: Tensor,
+                         points_b4n: Tensor, pixels_b2n: Tensor, K_b33: Tensor,
                          weights_bn: Tensor, iterations: int, delta_px: float,
                          start_delta_px: float, min_depth_m: float = 0.1,
                          ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`refine_pose` with the derivatives that it ended with.
+    """`refine_pose` of usable weights, with the derivatives and the cost that it ended with.
+
+    Args:
+        points_b4n: Of `linearisation.homogeneous_points`.
+        pixels_b2n: Where the image shows them.
+        weights_bn: Finite and not negative.
+        The others as those of `refine_pose`.
 
     Returns:
-        (R_world_camera_b33, t_world_camera_b3, rows_b72n, squared_bn, weights_bn): derivatives
-        and squared errors as `linearisation.linearise` has them, weights 0 of unusable points.
+        (R_world_camera_b33, t_world_camera_b3, rows_b72n, squared_bn, cost_b): derivatives
+        and squared errors as `linearisation.linearise` has them; the cost in units of delta_px^2.
     """
-    # Relative to the camera, float32 keeps coordinates of a large map accurate.
-    points_b4n, weights_bn = homogeneous_points(
-        points_world_bn3 - t_world_camera_b3.unsqueeze(1), weights_bn)
     weights_b11n = weights_bn[:, None, None]
-    basis_bkm, offset_bkn = linear_maps(pixels_bn2, K_b33)
+    basis_bkm = motion_basis(K_b33)
     batch, count = points_b4n.shape[0], points_b4n.shape[2]
-    eye_44, generators_b166, damping_266 = _constants(K_b33)
-    # T maps world axes with origin at the initial camera position to the camera frame.
-    start_T_b44 = turn_to_camera(R_world_camera_b33)
-    start_rows_b72n, start_squared_b11n = linearise(start_T_b44, points_b4n, basis_bkm,
-                                                    offset_bkn, min_depth_m)
+    start_T_b44 = turn_to_camera(R_world_camera_b33, t_world_camera_b3)
+    start_rows_b72n, start_squared_b11n = linearise(start_T_b44, points_b4n, basis_bkm, pixels_b2n,
+                                                    min_depth_m)
+    start_cost_b111 = _cost(start_squared_b11n, weights_b11n, delta_px)
+    if iterations == 0:
+        return (R_world_camera_b33, t_world_camera_b3, start_rows_b72n,
+                start_squared_b11n.view(batch, count), start_cost_b111.view(batch))
     T_b44, rows_b72n, squared_b11n = start_T_b44, start_rows_b72n, start_squared_b11n
-    shrinking = max(iterations // 2, 1)
-    # Numbers as tensors: torch takes as long to wrap a number as to multiply with it.
-    one = torch.ones([], dtype=K_b33.dtype, device=K_b33.device)
+    eye_44, minus_one, generators_b167, damping_277 = _constants(K_b33)
+    delta2_k, twice_delta2_k, least_kept_k711 = _schedule(iterations, delta_px, start_delta_px,
+                                                          K_b33)
+    is_enough_b111 = torch.zeros_like(start_cost_b111)
     for step in range(iterations):
-        progress = min(float(step) / shrinking, 1.0)
-        delta_now_px = start_delta_px * (delta_px / start_delta_px) ** progress
-        delta2 = torch.full([], delta_now_px ** 2, dtype=K_b33.dtype, device=K_b33.device)
         # Geman-McClure's weight but for a factor, which moves no step, and rho's curvature over
         # its weight, the mean of all directions: 2 delta^2 / (delta^2 + e^2) - 1.
-        sum_b11n = squared_b11n + delta2
-        pulled_b72n = rows_b72n * (weights_b11n / (sum_b11n * sum_b11n))
-        kept_b11n = ((delta2 + delta2) / sum_b11n - one).clamp(min=1.0 - 0.6 * progress)
-        rows_bm7 = rows_b72n.view(batch, 7, 2 * count).transpose(1, 2)
-        gradient_b71 = matmul(pulled_b72n.view(batch, 7, 2 * count), rows_bm7.narrow(2, 6, 1))
-        hessian_b77 = matmul((pulled_b72n * kept_b11n).view(batch, 7, 2 * count), rows_bm7)
-        T_b44 = _step(hessian_b77.narrow(1, 0, 6).narrow(2, 0, 6), gradient_b71.narrow(1, 0, 6),
-                      T_b44, eye_44, generators_b166, damping_266)
-        rows_b72n, squared_b11n = linearise(T_b44, points_b4n, basis_bkm, offset_bkn, min_depth_m)
+        sum_b11n = squared_b11n + delta2_k[step]
+        pull_b11n = weights_b11n / (sum_b11n * sum_b11n)
+        if step == 0:
+            # Not zero: in double precision points that are not seen pull with 1e-60.
+            is_enough_b111 = (pull_b11n > 1e-55).sum(-1, keepdim=True) >= 3
+        kept_b71n = torch.maximum(torch.addcdiv(minus_one, twice_delta2_k[step], sum_b11n),
+                                  least_kept_k711[step])
+        pulled_b7m = (rows_b72n * pull_b11n).view(batch, 7, 2 * count)
+        kept_b7m = (rows_b72n * kept_b71n).view(batch, 7, 2 * count)
+        # The Hessian, and in its last column the gradient: nothing less than all of it is kept.
+        hessian_b77 = matmul(pulled_b7m, kept_b7m.transpose(1, 2))
+        T_b44 = _step(hessian_b77, T_b44, eye_44, generators_b167, damping_277)
+        rows_b72n, squared_b11n = linearise(T_b44, points_b4n, basis_bkm, pixels_b2n, min_depth_m)
 
-    enough_b111 = ((start_squared_b11n < 1e30) & (weights_b11n > 0)).sum(-1, keepdim=True) >= 3
-    fallen_b111 = (_cost(squared_b11n, weights_b11n, delta_px)
-                   <= _cost(start_squared_b11n, weights_b11n, delta_px) * (1 + 1e-4))
-    taken_b111 = fallen_b111 & enough_b111
-    T_b44 = torch.where(taken_b111.squeeze(1), T_b44, start_T_b44)
+    cost_b111 = _cost(squared_b11n, weights_b11n, delta_px)
+    taken_b111 = (cost_b111 <= start_cost_b111 * (1.0 + 1e-4)) & is_enough_b111
+    taken_b11 = taken_b111.squeeze(1)
     rows_b72n = torch.where(taken_b111, rows_b72n, start_rows_b72n)
     squared_b11n = torch.where(taken_b111, squared_b11n, start_squared_b11n)
-
+    cost_b111 = torch.where(taken_b111, cost_b111, start_cost_b111)
     R_b33 = T_b44[:, :3, :3].transpose(1, 2)
     # Rounding in a dozen products leaves R a few eps from orthogonal; one Newton step mends it.
-    R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(R_b33.transpose(1, 2), R_b33))
-    t_b3 = t_world_camera_b3 - matmul(R_b33, T_b44[:, :3, 3:]).squeeze(-1)
-    return R_b33, t_b3, rows_b72n, squared_b11n.view(batch, count), weights_bn
+    R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(T_b44[:, :3, :3], R_b33))
+    R_b33 = torch.where(taken_b11, R_b33, R_world_camera_b33)
+    t_b3 = matmul(R_b33, T_b44[:, :3, 3:]).neg()
+    t_b3 = torch.where(taken_b11, t_b3, t_world_camera_b3.unsqueeze(2)).squeeze(2)
+    return R_b33, t_b3, rows_b72n, squared_b11n.view(batch, count), cost_b111.view(batch)
 
 
 def robust_factor(squared: Tensor, delta_px: float) -> Tensor:
@@ -129,36 +141,63 @@ def robust_factor(squared: Tensor, delta_px: float) -> Tensor:
 
 
 def _cost(squared_b11n: Tensor, weights_b11n: Tensor, delta_px: float) -> Tensor:
-    return (weights_b11n * robust_factor(squared_b11n, delta_px) * squared_b11n
-            ).sum(-1, keepdim=True)
+    return (weights_b11n * (squared_b11n / (squared_b11n + delta_px ** 2))).sum(-1, keepdim=True)
 
 
-def _constants(K_b33: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """eye_44; (b, 16, 6) from the six parameters to half the twist [[phi], rho; 0, 0]; damping."""
-    flat = [0.0] * 96
+def _constants(K_b33: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
+    """eye_44; -1; (b, 16, 7) from the six parameters to half the twist [[phi], rho; 0, 0], and
+    nothing from the seventh; damping (factors and what is added)."""
+    flat = [0.0] * 227
     rho, phi = [3, 7, 11], [[9, 6], [2, 8], [4, 1]]
     for axis in range(3):
-        flat[6 * rho[axis] + axis] = 0.5
-        flat[6 * phi[axis][0] + 3 + axis] = 0.5
-        flat[6 * phi[axis][1] + 3 + axis] = -0.5
-    generators_166 = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device).view(16, 6)
-    eye_44 = torch.eye(4, dtype=K_b33.dtype, device=K_b33.device)
-    eye_66 = torch.eye(6, dtype=K_b33.dtype, device=K_b33.device)
+        flat[7 * rho[axis] + axis] = 0.5
+        flat[7 * phi[axis][0] + 3 + axis] = 0.5
+        flat[7 * phi[axis][1] + 3 + axis] = -0.5
     # Relative to the diagonal, so that it means the same for metres and radians; and so little
     # that it only keeps the matrix invertible where no point has a say.
-    damping_266 = torch.stack([1.0 + 1e-5 * eye_66, 1e-17 * eye_66])
-    return eye_44, generators_166.expand(K_b33.shape[0], -1, -1), damping_266
+    for row in range(6):
+        for column in range(6):
+            flat[112 + 7 * row + column] = 1.0
+        flat[112 + 8 * row] = 1.0 + 1e-5
+        flat[161 + 8 * row] = 1e-17
+    flat[161 + 48] = 1.0
+    for row in range(4):
+        flat[210 + 5 * row] = 1.0
+    flat[226] = -1.0
+    table = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device)
+    generators_167 = table.narrow(0, 0, 112).view(1, 16, 7)
+    return (table.narrow(0, 210, 16).view(4, 4), table.narrow(0, 226, 1),
+            generators_167.expand(K_b33.shape[0], -1, -1),
+            table.narrow(0, 112, 98).view(2, 7, 7))
 
 
-def _step(hessian_b66: Tensor, gradient_b61: Tensor, T_b44: Tensor, eye_44: Tensor,
-          generators_b166: Tensor, damping_266: Tensor) -> Tensor:
-    """T after a damped step.
+def _schedule(iterations: int, delta_px: float, start_delta_px: float, like: Tensor,
+              ) -> Tuple[List[Tensor], List[Tensor], List[Tensor]]:
+    """Of each step delta^2, twice that, and the least share of a weight that the Hessian keeps.
+
+    Numbers as tensors: torch takes as long to wrap a number as to multiply with it.
+    """
+    rows: List[List[float]] = []
+    shrinking = max(iterations // 2, 1)
+    for step in range(iterations):
+        progress = min(float(step) / shrinking, 1.0)
+        delta2 = (start_delta_px * (delta_px / start_delta_px) ** progress) ** 2
+        rows.append([delta2, 2.0 * delta2] + [1.0 - 0.6 * progress] * 6 + [1.0])
+    table_k9 = torch.tensor(rows, dtype=like.dtype, device=like.device)
+    delta2_k, twice_delta2_k = table_k9[:, 0].unbind(0), table_k9[:, 1].unbind(0)
+    least_kept_k711 = table_k9[:, 2:, None, None].unbind(0)
+    return delta2_k, twice_delta2_k, least_kept_k711
+
+
+def _step(hessian_b77: Tensor, T_b44: Tensor, eye_44: Tensor, generators_b167: Tensor,
+          damping_277: Tensor) -> Tensor:
+    """T after a damped step; the gradient is the Hessian's last column.
 
     With Z half the twist matrix, (I - Z)^-1 (I + Z) is Cayley's transform: exactly rigid, equal
     to the exponential to second order, and without branches.
     """
-    damped_b66 = torch.addcmul(damping_266[1], hessian_b66, damping_266[0])
-    back_b61, _ = torch.linalg.solve_ex(damped_b66, gradient_b61)
-    Z_b44 = matmul(generators_b166, back_b61).view(T_b44.shape)
-    moved_b44, _ = torch.linalg.solve_ex(eye_44 - Z_b44, matmul(eye_44 + Z_b44, T_b44))
+    damped_b77 = torch.addcmul(damping_277[1], hessian_b77, damping_277[0])
+    back_b71, _ = torch.linalg.solve_ex(damped_b77, hessian_b77.narrow(2, 6, 1))
+    Z_b44 = matmul(generators_b167, back_b71).view(T_b44.shape)
+    moved_b44, _ = torch.linalg.solve_ex(eye_44 - Z_b44, T_b44 + matmul(Z_b44, T_b44))
     return moved_b44

@@ -9,20 +9,18 @@ from torch import Tensor, nn
 
 from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.geometry.hypotheses import (
+    draw_indices,
     four_point_hypotheses,
-    reprojection_errors,
-    sample_indices,
-    score_hypotheses,
+    point_shares,
+    projection_errors,
     share_in_agreement,
+    share_of_inliers,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.geometry.linearisation import homogeneous_points
 from implicit_relocalizer.geometry.pose_covariance import covariance_of_rows
 from implicit_relocalizer.geometry.refinement import errors_of, refine_and_linearise
-from implicit_relocalizer.network.calibration import (
-    Calibration,
-    answer_features,
-    weighted_median,
-)
+from implicit_relocalizer.network.calibration import Calibration, answer_features
 from implicit_relocalizer.network.encoders import Encoder
 from implicit_relocalizer.network.heads import CloudHead
 from implicit_relocalizer.network.image_input import resize_image
@@ -89,12 +87,14 @@ class Localizer(nn.Module):
         """
         image, K_b33 = self.prepare(image_hw3, K_33)
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
-        hypotheses = self.hypothesize(points_world, points_camera, weights, pixels, K_b33)
-        R, t, rows, squared, agreement = self.refine(
-            hypotheses[0], hypotheses[1], hypotheses[2], points_world, points_camera, weights,
+        R_h33, t_h3, scores_h, points_14n, shares = self.hypothesize(
+            points_world, points_camera, weights, pixels, K_b33)
+        R, t, rows, squared, agreement, shares = self.refine(
+            R_h33, t_h3, scores_h, points_14n, shares, points_world, points_camera, weights,
             pixels, K_b33)
         confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
-            R, t, rows, squared, agreement, points_world, points_camera, weights, pixels, K_b33)
+            R, t, rows, squared, agreement, shares, points_world, points_camera, weights, pixels,
+            K_b33)
         scale = [image_hw3.shape[1] / self.input_width, image_hw3.shape[0] / self.input_height]
         scale_2 = torch.tensor(scale, dtype=pixels.dtype, device=pixels.device)
         origin = self.origin_world_3
@@ -139,54 +139,64 @@ class Localizer(nn.Module):
         return points_world, rays * depth.unsqueeze(-1), error_weights(log_error), pixels_bn2
 
     def hypothesize(self, points_world_1n3: Tensor, points_camera_1n3: Tensor, weights_1n: Tensor,
-                    pixels_1n2: Tensor, K_133: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-        """Poses to begin with: R_h33, t_h3 and scores_h, the share of soft inliers of each."""
+                    pixels_1n2: Tensor, K_133: Tensor,
+                    ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Poses to begin with.
+
+        Returns:
+            R_h33, t_h3 and scores_h, the share of soft inliers of each; points_14n, homogeneous
+            and of usable points only, and shares_1n, the weights with the sum 1.
+        """
+        shares_1n = point_shares(weights_1n)
+        points_14n = homogeneous_points(points_world_1n3)
         if self.alignment == 'kabsch':
             R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
-            return R, t, torch.ones_like(t[:, 0])
-        indices = sample_indices(weights_1n, self.uniforms_h4)
+            return R, t, torch.ones_like(t[:, 0]), points_14n, shares_1n.to(weights_1n.dtype)
+        indices = draw_indices(shares_1n, self.uniforms_h4)
+        shares_1n = shares_1n.to(weights_1n.dtype)
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
-        errors = reprojection_errors(R, t, points_world_1n3, pixels_1n2, K_133)
-        scores = score_hypotheses(errors, weights_1n, 10.0 * self.pixel_scale)
-        return R[0], t[0], scores[0] - 2.0 * degenerate[0].to(scores.dtype)
+        errors = projection_errors(R, t, points_14n, pixels_1n2.transpose(1, 2), K_133)
+        scores = share_of_inliers(errors, shares_1n, 10.0 * self.pixel_scale)
+        return R[0], t[0], scores[0] - 2.0 * degenerate[0].to(scores.dtype), points_14n, shares_1n
 
-    def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_world_1n3: Tensor,
-               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
-               ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_14n: Tensor,
+               shares_1n: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
+               weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
+               ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The best of the best hypotheses, refined.
 
         Returns:
-            R_133, t_13, rows_172n and squared_errors_1n as `refine_and_linearise` has them, and
-            the agreement of the hypotheses (see `share_in_agreement`).
+            R_133, t_13, rows_172n and squared_errors_1n as `refine_and_linearise` has them, the
+            agreement of the hypotheses (see `share_in_agreement`), and shares_1n.
         """
         count, iterations = self.refined_count, self.iterations
         if self.alignment == 'kabsch':
             count, iterations = 1, 0
         chosen = scores_h.topk(count)[1]
-        R_k, t_k, rows_k, squared_k, weights_kn = refine_and_linearise(
-            R_h33[chosen], t_h3[chosen], points_world_1n3.expand(count, -1, -1),
-            pixels_1n2.expand(count, -1, -1), K_133.expand(count, -1, -1),
-            weights_1n.expand(count, -1), iterations, 3.0 * self.pixel_scale,
-            12.0 * self.pixel_scale)
-        final = score_hypotheses(errors_of(squared_k).unsqueeze(0), weights_kn[:1],
-                                 5.0 * self.pixel_scale)
-        best = final.argmax(1)  # a tensor of one number: asking for it would wait for a GPU
-        R, t = R_k[best], t_k[best]
+        R_k, t_k, rows_k, squared_k, cost_k = refine_and_linearise(
+            R_h33.index_select(0, chosen), t_h3.index_select(0, chosen),
+            points_14n.expand(count, -1, -1), pixels_1n2.transpose(1, 2).expand(count, -1, -1),
+            K_133.expand(count, -1, -1), shares_1n.expand(count, -1), iterations,
+            3.0 * self.pixel_scale, 12.0 * self.pixel_scale)
         if self.alignment == 'kabsch':
-            return R, t, rows_k, squared_k, scores_h[0]
-        depth_m = weighted_median(points_camera_1n3[0, :, 2], weights_1n[0])
+            return R_k, t_k, rows_k, squared_k, scores_h[0], shares_1n
+        # A tensor of one number: asking for it would wait for a GPU.
+        best = cost_k.argmin(0, keepdim=True)
+        R, t = R_k.index_select(0, best), t_k.index_select(0, best)
+        depth_m = points_camera_1n3[0, :, 2].median()
         agreement = share_in_agreement(R_h33, t_h3, scores_h, R, t, depth_m)
-        return R, t, rows_k[best], squared_k[best], agreement
+        return (R, t, rows_k.index_select(0, best), squared_k.index_select(0, best), agreement,
+                shares_1n)
 
     def assess(self, R_133: Tensor, t_13: Tensor, rows_172n: Tensor, squared_1n: Tensor,
-               agreement: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
-               weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
+               agreement: Tensor, shares_1n: Tensor, points_world_1n3: Tensor,
+               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
                ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Confidence, covariance, what they are made of (features, raw covariance), inliers."""
-        weights_n, errors_px_n = weights_1n[0], errors_of(squared_1n[0])
+        weights_n, errors_px_n = shares_1n[0], errors_of(squared_1n[0])
         inlier_px = 5.0 * self.pixel_scale
         is_inlier_n = (errors_px_n < inlier_px).to(weights_n.dtype)
-        share = torch.dot(is_inlier_n, weights_n) / weights_n.sum().clamp(min=1e-9)
+        share = torch.dot(is_inlier_n, weights_n)
         raw_covariance = covariance_of_rows(rows_172n, squared_1n[0], weights_n, R_133,
                                             3.0 * self.pixel_scale)
         features = answer_features(
