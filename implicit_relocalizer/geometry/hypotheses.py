@@ -108,7 +108,9 @@ def projection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor, p
     # function made and no derivative needs. Points behind the camera get a depth of next to
     # nothing, and the inverse of that is their error.
     per_depth_bhn = torch.threshold(uvz_b3hn[:, 2], min_depth_m, 1e-12).reciprocal_()
-    offset_b2hn = (uvz_b3hn[:, :2] * per_depth_bhn.unsqueeze(1)).sub_(pixels_b2n.unsqueeze(2))
+    uv_b2hn, per_depth_b1hn = uvz_b3hn[:, :2], per_depth_bhn.unsqueeze(1)
+    uv_b2hn = uv_b2hn * per_depth_b1hn if uvz_b3hn.requires_grad else uv_b2hn.mul_(per_depth_b1hn)
+    offset_b2hn = uv_b2hn.sub_(pixels_b2n.contiguous().unsqueeze(2))
     du_bhn, dv_bhn = offset_b2hn[:, 0], offset_b2hn[:, 1]
     squared_bhn = (du_bhn * du_bhn).addcmul_(dv_bhn, dv_bhn).addcmul_(
         per_depth_bhn, per_depth_bhn, value=2e-24 * behind_px * behind_px)

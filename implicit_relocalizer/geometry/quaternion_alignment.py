@@ -41,7 +41,8 @@ def quaternion_alignment(source_bk3: Tensor, target_bk3: Tensor) -> Tuple[Tensor
     H_b33 = matmul(pairs_bk6[..., 3:].transpose(-1, -2), pairs_bk6[..., :3])
     H_b9 = H_b33.flatten(-2)
     size_b1 = torch.linalg.vector_norm(H_b9, dim=-1, keepdim=True)
-    products_916 = _rotation_of_products(H_b9)
+    table = _rotation_of_products(H_b9)
+    products_916, eye_44 = table.narrow(0, 0, 9), table.narrow(0, 9, 1).view(4, 4)
     # Where H is zero, or no number, so is all that follows, and no comparison with it holds.
     N_b44 = matmul(H_b9 / size_b1, products_916).unflatten(-1, (4, 4))
     N2_b44 = matmul(N_b44, N_b44)
@@ -55,7 +56,6 @@ def quaternion_alignment(source_bk3: Tensor, target_bk3: Tensor) -> Tuple[Tensor
     c1_b11 = trace3_b11 / -3.0
     squared_b11 = root_b11 * root_b11
     by_N_b11 = squared_b11 - 2.0
-    eye_44 = torch.eye(4, dtype=N_b44.dtype, device=N_b44.device)
     outer_b44 = torch.addcmul(N3_b44, root_b11, N2_b44).addcmul(by_N_b11, N_b44).addcmul(
         torch.addcmul(c1_b11, by_N_b11, root_b11), eye_44)
     # Its trace, the polynomial's slope: the product of the root's distances from the others, small
@@ -66,8 +66,7 @@ def quaternion_alignment(source_bk3: Tensor, target_bk3: Tensor) -> Tuple[Tensor
     reach_b1 = mean_b16.abs().amax(-1)
     noise_b1 = (64.0 * eps * eps * reach_b1 * reach_b1 + 1e-30) / size_b1
     determined_b1 = gap_b1 > 16.0 * noise_b1 + 8e-5
-    identity_16 = torch.nn.functional.pad(torch.ones_like(eye_44[:1, 0]), [0, 15])
-    outer_b16 = torch.where(determined_b1, outer_b44.flatten(-2) / gap_b1, identity_16)
+    outer_b16 = torch.where(determined_b1, outer_b44.flatten(-2) / gap_b1, table.narrow(0, 10, 1))
     R_b33 = matmul(outer_b16, products_916.t()).unflatten(-1, (3, 3))
     t_b13 = mean_b16[..., 3:] - matmul(mean_b16[..., :3], R_b33.transpose(-1, -2))
     t_b3 = t_b13.squeeze(-2).nan_to_num(0.0, 0.0, 0.0)
@@ -94,9 +93,10 @@ def _largest_root(trace3: Tensor, trace4: Tensor) -> Tensor:
 
 
 def _rotation_of_products(like: Tensor) -> Tensor:
-    """(9, 16): the rotation's entries from the products q q^T of a unit quaternion (w, x, y, z).
+    """(11, 16): the rotation's entries from the products q q^T of a unit quaternion (w, x, y, z).
 
-    As tr(R^T H) = q^T N q, its transpose is the map from H to N.
+    As tr(R^T H) = q^T N q, the transpose of these nine rows is the map from H to N. The last two
+    rows are the unit matrix and the products of the quaternion of no rotation.
     """
     rows = [
         # ww wx wy wz  xw xx xy xz  yw yx yy yz  zw zx zy zz
@@ -108,5 +108,7 @@ def _rotation_of_products(like: Tensor) -> Tensor:
         0, -1, 0, 0, -1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0,
         0, 0, -1, 0, 0, 0, 0, 1, -1, 0, 0, 0, 0, 1, 0, 0,
         0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 1, 0,
-        1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device).view(9, 16)
+        1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1,
+        1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1,
+        1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    return torch.tensor(rows, dtype=like.dtype, device=like.device).view(11, 16)

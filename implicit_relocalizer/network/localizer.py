@@ -157,7 +157,7 @@ class Localizer(nn.Module):
         R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
         errors = projection_errors(R, t, points_14n, pixels_1n2.transpose(1, 2), K_133)
         scores = share_of_inliers(errors, shares_1n, 10.0 * self.pixel_scale)
-        return R[0], t[0], scores[0] - 2.0 * degenerate[0].to(scores.dtype), points_14n, shares_1n
+        return R[0], t[0], scores.masked_fill(degenerate, -1.0)[0], points_14n, shares_1n
 
     def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_14n: Tensor,
                shares_1n: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
