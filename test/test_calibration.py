@@ -30,7 +30,6 @@ from implicit_relocalizer.network.calibration import (
     Calibration,
     answer_features,
     start_anew,
-    weighted_median,
 )
 
 BOUND_M, BOUND_DEG = 0.25, 5.0
@@ -62,7 +61,7 @@ def answer(**changes) -> dict:
         'R_world_camera_33': torch.eye(3), 't_world_camera_3': torch.zeros(3),
         'points_world_n3': points, 'points_camera_n3': points, 'weights_n': torch.ones(20),
         'pixels_n2': 100.0 * torch.rand(20, 2, generator=generator),
-        'errors_px_n': torch.full((20,), 1.0), 'inlier_px': 5.0, 'input_width': 100.0,
+        'squared_errors_n': torch.full((20,), 1.0), 'inlier_px': 5.0, 'input_width': 100.0,
         'position_covariance_33': 1e-4 * torch.eye(3, dtype=torch.float64),
         'agreement': torch.tensor(0.5),
         'outside_m': torch.zeros((), dtype=torch.float64)}
@@ -128,7 +127,7 @@ def test_features_say_what_they_are_named_after():
     assert features_of(agreement=torch.tensor(0.9))['agreement'] == pytest.approx(np.log(9.0))
     errors = torch.full((20,), 1.0)
     errors[:15] = 50.0
-    few = features_of(errors_px_n=errors)
+    few = features_of(squared_errors_n=errors.square())
     assert few['share'] == pytest.approx(np.log(1.0 / 3.0))
     assert few['count'] == pytest.approx(np.log(6.0))
     line = torch.stack([torch.linspace(0.0, 99.0, 20), torch.full((20,), 40.0)], dim=1)
@@ -142,7 +141,7 @@ def test_features_say_what_they_are_named_after():
 
 
 @pytest.mark.parametrize('broken', [
-    {'weights_n': torch.zeros(20)}, {'errors_px_n': torch.full((20,), 1e6)},
+    {'weights_n': torch.zeros(20)}, {'squared_errors_n': torch.full((20,), 1e30)},
     {'points_camera_n3': torch.full((20, 3), torch.nan)},
     {'position_covariance_33': torch.full((3, 3), torch.inf, dtype=torch.float64)}])
 def test_features_of_nonsense_are_finite_and_make_no_one_sure(broken):
@@ -154,13 +153,6 @@ def test_features_are_the_same_scripted():
     eager = answer_features(**answer())
     scripted = torch.jit.script(answer_features)(**answer())
     torch.testing.assert_close(scripted, eager)
-
-
-def test_the_weighted_median_has_half_of_the_weight_below_it():
-    values = torch.tensor([5.0, 1.0, 3.0, 2.0, 4.0])
-    assert float(weighted_median(values, torch.ones(5))) == 3.0
-    assert float(weighted_median(values, torch.tensor([10.0, 1, 1, 1, 1]))) == 5.0
-    assert float(weighted_median(values, torch.zeros(5))) == 1.0
 
 
 def draw_samples(count: int, seed: int, tails: float = 30.0) -> list[Sample]:

@@ -95,7 +95,8 @@ def weighted_gram(rows_b72n: Tensor, weights_b11n: Tensor) -> Tensor:
 
 def turn_to_world(information_b66: Tensor, R_world_camera_b33: Tensor) -> Tensor:
     """Information about (rho, phi) in camera axes, or their covariance, in world axes."""
-    turn_b66 = torch.cat([torch.nn.functional.pad(R_world_camera_b33, [0, 3]),
-                          torch.nn.functional.pad(R_world_camera_b33, [3, 0])], dim=1)
+    zero_b33 = torch.zeros_like(R_world_camera_b33)
+    turn_b66 = torch.cat([torch.cat([R_world_camera_b33, zero_b33], dim=2),
+                          torch.cat([zero_b33, R_world_camera_b33], dim=2)], dim=1)
     turned_b66 = matmul(matmul(turn_b66, information_b66), turn_b66.transpose(1, 2))
     return 0.5 * (turned_b66 + turned_b66.transpose(1, 2))

@@ -64,22 +64,23 @@ def covariance_of_rows(rows_172n: Tensor, squared_n: Tensor, weights_n: Tensor,
     # In units of the noise, so that the prior weighs the same whatever the weights.
     count = total * total / torch.dot(weights_n, weights_n).clamp(min=1e-60)
     weights_n = weights_n * (count / total / variance_px2)
-    curvature_n = (2.0 * robust_n - 1.0).clamp(min=0.0)
+    curvature_n = (robust_n + robust_n - 1.0).clamp(min=0.0)
     gram_177 = weighted_gram(rows_172n, (weights_n * curvature_n).view(1, 1, 1, -1))
     information_66 = gram_177[0, :6, :6]
     scores_6n = (rows_172n[0, :6] * rows_172n[0, 6:]).sum(1) * weights_n
     # What the image says nothing about is known to 100 m and 3 rad; nothing is known better than
     # to half a millimetre and a hundredth of a degree.
-    prior_and_floor_26 = [[1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1],
-                          [2.5e-7, 2.5e-7, 2.5e-7, 3e-8, 3e-8, 3e-8]]
-    prior_66, floor_66 = torch.diag_embed(torch.tensor(
-        prior_and_floor_26, dtype=torch.float64, device=information_66.device)).unbind()
+    prior_and_floor = [0.0] * 72
+    for axis in range(3):
+        prior_and_floor[7 * axis], prior_and_floor[7 * axis + 21] = 1e-4, 0.1
+        prior_and_floor[7 * axis + 36], prior_and_floor[7 * axis + 57] = 2.5e-7, 3e-8
+    prior_66, floor_66 = torch.tensor(prior_and_floor, dtype=torch.float64,
+                                      device=weights_n.device).view(2, 6, 6).unbind()
     inverse_66 = torch.linalg.inv_ex(information_66 + prior_66)[0]
-    half_6n = inverse_66 @ scores_6n
-    sandwich_66 = half_6n @ half_6n.t()
+    half_6n = torch.mm(inverse_66, scores_6n)
     correction = (count / (count - 3.0).clamp(min=0.1)).clamp(max=10.0)
     # A twentieth of the covariance of equal residuals: directions that no point tells about have
     # no residuals either, and would seem to be known.
-    covariance_66 = correction * sandwich_66 + 0.05 * inverse_66
+    covariance_66 = torch.addcmul(0.05 * inverse_66, correction, torch.mm(half_6n, half_6n.t()))
     # From the camera's axes, where a motion in its own axes is linear, to the world's.
     return turn_to_world(covariance_66.unsqueeze(0), R_133)[0] + floor_66

@@ -98,7 +98,7 @@ def start_anew(calibration: nn.Module, position_min_m: Sequence[float],
 
 def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_world_n3: Tensor,
                     points_camera_n3: Tensor, weights_n: Tensor, pixels_n2: Tensor,
-                    errors_px_n: Tensor, inlier_px: float, input_width: float,
+                    squared_errors_n: Tensor, inlier_px: float, input_width: float,
                     position_covariance_33: Tensor, agreement: Tensor,
                     outside_m: Tensor) -> Tensor:
     """The features of one answer, float64, in the order of FEATURES.
@@ -108,7 +108,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     deviation: log of the position's standard deviation by the alignment's own covariance, metres;
     residual: log of their weighted root mean square error, in units of the inlier limit;
     spread: log of the smaller standard deviation of their pixels, as a share of the width;
-    depth: log of the median difference of the two clouds over depth, once aligned;
+    depth: the mean of the log of the difference of the two clouds over depth, once aligned;
     agreement: log odds of the other hypotheses' score that tells of the same pose;
     outside: log(1 + metres) outside of where cameras have been.
 
@@ -117,7 +117,7 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         points_world_n3, points_camera_n3: Both clouds, metres, in one world frame with it.
         weights_n: Of the points.
         pixels_n2: At the network's input size, as is all that is in pixels.
-        errors_px_n: Reprojection errors.
+        squared_errors_n: Reprojection errors, squared.
         inlier_px: Points with a smaller error agree.
         input_width: Of the network's input.
         position_covariance_33: By the alignment, m^2.
@@ -125,39 +125,33 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
         outside_m: From where cameras have been.
     """
     # Few operations on all at once: a hundred small ones took as long as a network of that size.
-    agreeing_n = (weights_n * (errors_px_n < inlier_px).to(weights_n.dtype)).double()
-    total = weights_n.sum().double().clamp(min=1e-12)
-    agreed = agreeing_n.sum().clamp(min=1e-12)
-    count = agreed * agreed / torch.dot(agreeing_n, agreeing_n).clamp(min=1e-24)
-    xy_n2 = pixels_n2.double() / input_width
-    errors_n1 = errors_px_n.double().unsqueeze(1) / inlier_px
-    columns_n6 = torch.cat([xy_n2, xy_n2 * xy_n2, xy_n2[:, :1] * xy_n2[:, 1:],
-                            errors_n1 * errors_n1], dim=1)
-    x, y, xx, yy, xy, residual = (torch.mv(columns_n6.t(), agreeing_n) / agreed).unbind()
+    inlier_px2 = inlier_px * inlier_px
+    agreeing_n = weights_n * (squared_errors_n < inlier_px2)
+    agreed = agreeing_n.sum()
+    aligned_n3 = torch.addmm(t_world_camera_3, points_camera_n3, R_world_camera_33.t())
+    apart_n1 = torch.linalg.vector_norm(aligned_n3 - points_world_n3, dim=1, keepdim=True)
+    depth_n1 = torch.linalg.vector_norm(points_camera_n3, dim=1, keepdim=True)
+    disagreement_n1 = (apart_n1 / depth_n1).clamp(1e-4, 1e4).log()
+    x_n1, y_n1 = (pixels_n2 / input_width).split(1, dim=1)
+    share_n = (agreeing_n / agreed.clamp(min=1e-12)).double()
+    columns_n8 = torch.cat([x_n1, y_n1, x_n1 * x_n1, y_n1 * y_n1, x_n1 * y_n1,
+                            squared_errors_n.unsqueeze(1), disagreement_n1,
+                            share_n.unsqueeze(1)], dim=1)
+    x, y, xx, yy, xy, squared, disagreement, per_count = torch.mv(columns_n8.t(), share_n).unbind()
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     # The smaller eigenvalue of [[xx, xy], [xy, yy]].
-    spread = 0.5 * (xx + yy - torch.sqrt((xx - yy) ** 2 + 4.0 * xy * xy))
-    aligned_n3 = torch.addmm(t_world_camera_3, points_camera_n3, R_world_camera_33.t())
-    apart_n = torch.linalg.vector_norm(aligned_n3 - points_world_n3, dim=1)
-    depth_n = torch.linalg.vector_norm(points_camera_n3, dim=1).clamp(min=1e-6)
-    disagreement = weighted_median((apart_n / depth_n).double(), agreeing_n)
-    variance = torch.trace(position_covariance_33) / 3.0
-    shares_2 = torch.stack([agreed / total, agreement.double()]).clamp(1e-3, 1.0 - 1e-3)
-    odds_2 = shares_2 / (1.0 - shares_2)
-    values_f = torch.stack([odds_2[0], count + 1.0, variance, residual, spread, disagreement,
-                            odds_2[1], outside_m.double() + 1.0])
-    least_f = [1e-3, 1.0, 1e-8, 1e-6, 1e-8, 1e-4, 1e-3, 1.0]
-    most_f = [1e3, 1e9, 1e6, 1e6, 1.0, 1e4, 1e3, 1e6]
-    halves_f = [1.0, 1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0]
-    limits_3f = torch.tensor([least_f, most_f, halves_f], dtype=torch.float64,
-                             device=values_f.device)
-    values_f = torch.minimum(torch.maximum(values_f, limits_3f[0]), limits_3f[1])
-    return torch.nan_to_num(torch.log(values_f) * limits_3f[2], 0.0, 20.0, -20.0)
-
-
-def weighted_median(values_n: Tensor, weights_n: Tensor) -> Tensor:
-    """The value below which half of the weight lies; of points without any weight the first."""
-    ordered_n, order_n = values_n.sort()
-    below_n = weights_n[order_n].cumsum(0)
-    index = torch.searchsorted(below_n, 0.5 * below_n[-1:]).clamp(max=values_n.shape[0] - 1)
-    return ordered_n[index][0]
+    spread = 0.5 * (xx + yy - torch.hypot(xx - yy, xy + xy))
+    share = agreed / weights_n.sum().clamp(min=1e-12)
+    shares_2 = torch.stack([share, agreement]).double().clamp(1e-3, 1.0 - 1e-3)
+    odds, agreement_odds = (shares_2 / (1.0 - shares_2)).unbind()
+    values_f = torch.stack([odds, 1.0 / per_count, torch.trace(position_covariance_33) / 3.0,
+                            squared / inlier_px2, spread, disagreement.exp(), agreement_odds,
+                            outside_m])
+    table = [[1e-3, 1.0, 1e-8, 1e-6, 1e-8, 1e-4, 1e-3, 1.0],
+             [1e3, 1e9, 1e6, 1e6, 1.0, 1e4, 1e3, 1e6],
+             [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
+             [1.0, 1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0]]
+    least_f, most_f, offset_f, half_f = torch.tensor(
+        table, dtype=torch.float64, device=values_f.device).unbind()
+    values_f = torch.clamp(values_f + offset_f, least_f, most_f)
+    return (torch.log(values_f) * half_f).nan_to_num(0.0, 20.0, -20.0)

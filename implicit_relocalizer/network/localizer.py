@@ -193,15 +193,15 @@ class Localizer(nn.Module):
                points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
                ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Confidence, covariance, what they are made of (features, raw covariance), inliers."""
-        weights_n, errors_px_n = shares_1n[0], errors_of(squared_1n[0])
+        weights_n, squared_n = shares_1n[0], squared_1n[0]
         inlier_px = 5.0 * self.pixel_scale
-        is_inlier_n = (errors_px_n < inlier_px).to(weights_n.dtype)
+        is_inlier_n = (squared_n < inlier_px * inlier_px).to(weights_n.dtype)
         share = torch.dot(is_inlier_n, weights_n)
-        raw_covariance = covariance_of_rows(rows_172n, squared_1n[0], weights_n, R_133,
+        raw_covariance = covariance_of_rows(rows_172n, squared_n, weights_n, R_133,
                                             3.0 * self.pixel_scale)
         features = answer_features(
             R_133[0], t_13[0], points_world_1n3[0], points_camera_1n3[0], weights_n,
-            pixels_1n2[0], errors_px_n, inlier_px, float(self.input_width),
+            pixels_1n2[0], squared_n, inlier_px, float(self.input_width),
             raw_covariance[:3, :3], agreement,
             self.calibration.outside_m(t_13[0].double() + self.origin_world_3))
         confidence, covariance = self.calibration(features, share, raw_covariance)
