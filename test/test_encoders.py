@@ -63,6 +63,12 @@ def test_each_image_of_a_batch_is_encoded_alone(encoder):
         torch.testing.assert_close(encoder(images)[1:], encoder(images[1:]), rtol=1e-3, atol=1e-4)
 
 
+def test_bytes_are_encoded_as_the_same_image_in_unit_range(encoder):
+    images = (255.0 * texture(64, 96)).round().to(torch.uint8)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), encoder(images / 255.0), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize('name', LEARNED)
 def test_gradients_reach_every_weight_of_the_learned_encoders(name):
     torch.manual_seed(0)

@@ -150,8 +150,8 @@ def test_prepare_resizes_a_smooth_image_onto_itself():
     image, K_b33 = truthful_localizer().prepare(ramp, K_33)
     assert image.shape == (1, 3, 120, 160)
     # small pixel (10, 20) is centred on large pixel (20.5, 40.5)
-    assert 255 * image[0, 0, 20, 10].item() == pytest.approx(0.5 * 20.5, abs=0.5)
-    assert 255 * image[0, 1, 20, 10].item() == pytest.approx(0.5 * 40.5, abs=0.5)
+    assert image[0, 0, 20, 10].item() == pytest.approx(0.5 * 20.5, abs=0.5)
+    assert image[0, 1, 20, 10].item() == pytest.approx(0.5 * 40.5, abs=0.5)
     assert K_b33[0, 0, 2].item() == pytest.approx((80.5 + 0.5) / 2 - 0.5)
 
 

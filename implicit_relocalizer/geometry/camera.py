@@ -62,5 +62,6 @@ def crop_intrinsics(K_b33: Tensor, left_px: float, top_px: float) -> Tensor:
 
 
 def _image_map(K_b33: Tensor, scale_x: float, scale_y: float, x_px: float, y_px: float) -> Tensor:
-    rows = [[scale_x, 0.0, x_px], [0.0, scale_y, y_px], [0.0, 0.0, 1.0]]
-    return matmul(torch.tensor(rows, dtype=K_b33.dtype, device=K_b33.device), K_b33)
+    rows = [[scale_x, x_px], [scale_y, y_px], [1.0, 0.0]]
+    scale_31, shift_31 = torch.tensor(rows, dtype=K_b33.dtype, device=K_b33.device).split(1, dim=1)
+    return torch.addcmul(K_b33 * scale_31, shift_31, K_b33[..., 2:, :])

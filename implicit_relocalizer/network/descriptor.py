@@ -32,7 +32,7 @@ class GradientDescriptor(Encoder):
         self.channels = ORIENTATIONS * CELLS * CELLS * len(spacings_px)
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [0, 1] -> (B, channels, H / stride, W / stride), float32."""
+        """(B, 3, H, W) RGB in [0, 1], or bytes -> (B, channels, H / stride, W / stride), float32."""
         grey_bhw = grey_images(images_b3hw)
         scales = [self._describe(grey_bhw, spacing) for spacing in self.spacings_px]
         return torch.cat(scales, dim=1)
@@ -53,9 +53,10 @@ class GradientDescriptor(Encoder):
 
 
 def grey_images(images_b3hw: Tensor) -> Tensor:
-    """Luma of RGB images: (B, H, W) float32."""
+    """Luma of RGB images in [0, 1], or of bytes: (B, H, W) float32 in [0, 1]."""
     images = images_b3hw.float()
-    luma_3 = torch.tensor([0.299, 0.587, 0.114], device=images.device)
+    scale = 1.0 / 255.0 if images_b3hw.dtype == torch.uint8 else 1.0
+    luma_3 = torch.tensor([0.299 * scale, 0.587 * scale, 0.114 * scale], device=images.device)
     return matmul(images.permute(0, 2, 3, 1), luma_3)
 
 

@@ -26,7 +26,7 @@ class Encoder(nn.Module):
         self.stride = 8
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        """Encode images; subclasses implement it."""
+        """Encode images, RGB in [0, 1] or bytes; subclasses implement it."""
         raise NotImplementedError
 
     def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:

@@ -114,7 +114,7 @@ class Localizer(nn.Module):
         }
 
     def prepare(self, image_hw3: Tensor, K_33: Tensor) -> Tuple[Tensor, Tensor]:
-        """Resize to the network's input: (1, 3, H, W) in [0, 1] and (1, 3, 3) intrinsics."""
+        """Resize to the network's input: (1, 3, H, W) as `resize_image`, (1, 3, 3) intrinsics."""
         scale_x = self.input_width / image_hw3.shape[1]
         scale_y = self.input_height / image_hw3.shape[0]
         image = resize_image(image_hw3, self.input_width, self.input_height)

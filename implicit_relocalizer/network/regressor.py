@@ -116,7 +116,7 @@ class PoseRegressor(nn.Module):
         }
 
     def prepare(self, image_hw3: Tensor) -> Tensor:
-        """Resize to the network's input: (1, 3, H, W) in [0, 1]."""
+        """Resize to the network's input: (1, 3, H, W) as `resize_image` has it."""
         return resize_image(image_hw3, self.input_width, self.input_height)
 
     def predict(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
