@@ -18,6 +18,7 @@ from implicit_relocalizer.network.encoders import (
     encoder_names,
     register_encoder,
 )
+from implicit_relocalizer.network.keypoints import at_keypoints
 from implicit_relocalizer.network.pretrained import PretrainedWeightsError
 
 NAMES = encoder_names()
@@ -57,16 +58,18 @@ def test_grids_have_the_promised_shape_scripted_and_eager(encoder):
         torch.testing.assert_close(compiled, eager, rtol=1e-4, atol=1e-5)
 
 
+def test_points_of_bytes_are_those_of_the_same_image_in_unit_range(encoder):
+    images = (255.0 * texture(64, 96)).round().to(torch.uint8)
+    for sampler in (encoder, at_keypoints(encoder)):
+        with torch.no_grad():
+            actual, expected = sampler.sample(images), sampler.sample(images / 255.0)
+        torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
+
+
 def test_each_image_of_a_batch_is_encoded_alone(encoder):
     images = torch.cat([texture(64, 96), texture(64, 96, 1)])
     with torch.no_grad():
         torch.testing.assert_close(encoder(images)[1:], encoder(images[1:]), rtol=1e-3, atol=1e-4)
-
-
-def test_bytes_are_encoded_as_the_same_image_in_unit_range(encoder):
-    images = (255.0 * texture(64, 96)).round().to(torch.uint8)
-    with torch.no_grad():
-        torch.testing.assert_close(encoder(images), encoder(images / 255.0), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize('name', LEARNED)

@@ -7,6 +7,8 @@ from typing import Callable, Dict, List, Tuple
 import torch
 from torch import Tensor, nn
 
+from implicit_relocalizer.network.image_input import unit_range
+
 
 class Encoder(nn.Module):
     """Image -> feature grid.
@@ -26,17 +28,20 @@ class Encoder(nn.Module):
         self.stride = 8
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        """Encode images, RGB in [0, 1] or bytes; subclasses implement it."""
+        """Encode images; subclasses implement it."""
         raise NotImplementedError
 
     def sample(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
         """Features of the points that the head sees, and where in the image they are.
 
+        Args:
+            images_b3hw: RGB in [0, 1], or bytes; `forward` has the former always.
+
         Returns:
             features_bnc and pixels_bn2: every cell of the grid at its centre, unless a subclass
             chooses other points (always the same number of them for images of one size).
         """
-        features_bnc = self.forward(images_b3hw).flatten(2).transpose(1, 2)
+        features_bnc = self.forward(unit_range(images_b3hw)).flatten(2).transpose(1, 2)
         pixels_n2 = cell_centres(images_b3hw.shape[2], images_b3hw.shape[3], self.stride)
         pixels_n2 = pixels_n2.to(features_bnc.device)
         return features_bnc, pixels_n2.unsqueeze(0).expand(images_b3hw.shape[0], -1, -1)

@@ -24,6 +24,7 @@ from implicit_relocalizer.network.descriptor import (
     shrink_factor,
 )
 from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.image_input import unit_range
 
 POINTS_PER_IMAGE = 500
 
@@ -99,7 +100,7 @@ class KeypointSampler(Encoder):
 
     def features_at(self, images_b3hw: Tensor, pixels_bn2: Tensor) -> Tensor:
         """The grid's features interpolated at pixels: (B, N, channels)."""
-        grid_bchw = self.encoder(images_b3hw).float()
+        grid_bchw = self.encoder(unit_range(images_b3hw)).float()
         size = torch.tensor([images_b3hw.shape[3], images_b3hw.shape[2]],
                             device=pixels_bn2.device, dtype=pixels_bn2.dtype)
         positions = ((2.0 * pixels_bn2 + 1.0) / size - 1.0).unsqueeze(1)

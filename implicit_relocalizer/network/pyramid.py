@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.encoders import Encoder
-from implicit_relocalizer.network.image_input import unit_range
 
 MERGED_CHANNELS = 256
 
@@ -35,8 +34,8 @@ class PyramidEncoder(Encoder):
         self.register_buffer('std_c', torch.tensor([0.229, 0.224, 0.225]).view(1, 3, 1, 1))
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [0, 1], or bytes -> (B, 256, H / 8, W / 8)."""
-        x = (unit_range(images_b3hw) - self.mean_c) / self.std_c
+        """(B, 3, H, W) RGB in [0, 1] -> (B, 256, H / 8, W / 8)."""
+        x = (images_b3hw - self.mean_c) / self.std_c
         grid = [images_b3hw.shape[2] // 8, images_b3hw.shape[3] // 8]
         merged = torch.zeros([1], device=x.device)
         for stage, lateral in zip(self.stages, self.laterals):  # noqa: B905 (TorchScript)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.encoders import Encoder
-from implicit_relocalizer.network.image_input import resize_image
+from implicit_relocalizer.network.image_input import resize_image, unit_range
 
 # Adam moves a parameter by about the learning rate a step: so scaled, the balance gets from
 # its start to the logarithm of centimetres in some hundred steps instead of thousands.
@@ -121,7 +121,7 @@ class PoseRegressor(nn.Module):
 
     def predict(self, images_b3hw: Tensor) -> Tuple[Tensor, Tensor]:
         """R_world_camera_b33 and t_local_camera_b3 (metres, relative to the origin)."""
-        position_b3, orientation_b6 = self.head(self.encoder(images_b3hw))
+        position_b3, orientation_b6 = self.head(self.encoder(unit_range(images_b3hw)))
         return orthonormal_frame(orientation_b6), position_b3 * self.position_scale_m
 
     def set_deviations(self, position_m: float, rotation_rad: float) -> None:
