@@ -26,10 +26,10 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
 
     rho is Geman-McClure's delta^2 e^2 / (delta^2 + e^2), by iteratively reweighted least squares
     with weights w (delta^2 / (delta^2 + e^2))^2. delta shrinks geometrically from start_delta_px
-    to delta_px over the first half of the iterations; the more it has shrunk, the nearer are the
-    steps to Newton's, which know that points lose their pull as they move on, and are longer:
-    with noise of many pixels six of them get as far as ten without. Where the cost has not fallen
-    in the end the initial pose is returned. Points nearer than min_depth_m or behind the camera
+    to delta_px over the first half of the iterations. The later a step the nearer it is to
+    Newton's, which know that points lose their pull as they move on, and are longer: with noise
+    of many pixels six of them get as far as ten without; sooner, they lose points that a pose
+    still far away needs. Where the cost has not fallen in the end the initial pose is returned. Points nearer than min_depth_m or behind the camera
     have no say, nor have those that are not finite; nor is a pose changed that sees fewer than
     three points with weight. Gradients flow to all tensor arguments through the unrolled
     iterations.
@@ -180,9 +180,10 @@ def _schedule(iterations: int, delta_px: float, start_delta_px: float, like: Ten
     rows: List[List[float]] = []
     shrinking = max(iterations // 2, 1)
     for step in range(iterations):
-        progress = min(float(step) / shrinking, 1.0)
-        delta2 = (start_delta_px * (delta_px / start_delta_px) ** progress) ** 2
-        rows.append([delta2, 2.0 * delta2] + [1.0 - 0.6 * progress] * 6 + [1.0])
+        shrunk = min(float(step) / shrinking, 1.0)
+        delta2 = (start_delta_px * (delta_px / start_delta_px) ** shrunk) ** 2
+        least_kept = 1.0 - 0.6 * float(step) / max(iterations - 1, 1)
+        rows.append([delta2, 2.0 * delta2] + [least_kept] * 6 + [1.0])
     table_k9 = torch.tensor(rows, dtype=like.dtype, device=like.device)
     delta2_k, twice_delta2_k = table_k9[:, 0].unbind(0), table_k9[:, 1].unbind(0)
     least_kept_k711 = table_k9[:, 2:, None, None].unbind(0)

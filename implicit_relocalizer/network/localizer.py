@@ -61,7 +61,7 @@ class Localizer(nn.Module):
         self.nominal_focal_px = float(nominal_focal_px)
         self.alignment = alignment
         self.refined_count = refined_count
-        self.iterations = 6
+        self.iterations = 5
         # thresholds are for an image 360 px wide
         self.pixel_scale = self.input_width / 360.0
         self.calibration = Calibration()
@@ -177,7 +177,7 @@ class Localizer(nn.Module):
             R_h33.index_select(0, chosen), t_h3.index_select(0, chosen),
             points_14n.expand(count, -1, -1), pixels_1n2.transpose(1, 2).expand(count, -1, -1),
             K_133.expand(count, -1, -1), shares_1n.expand(count, -1), iterations,
-            3.0 * self.pixel_scale, 12.0 * self.pixel_scale)
+            3.0 * self.pixel_scale, 20.0 * self.pixel_scale)
         if self.alignment == 'kabsch':
             return R_k, t_k, rows_k, squared_k, scores_h[0], shares_1n
         # A tensor of one number: asking for it would wait for a GPU.
