@@ -28,8 +28,8 @@ def turn_to_camera(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor) -> Ten
     # Its transpose: the orientation, below it -t^T R, and beside both the last unit vector.
     offset_b13 = matmul(t_world_camera_b3.unsqueeze(1), R_world_camera_b33).neg()
     upper_b43 = torch.cat([R_world_camera_b33, offset_b13], dim=1)
-    last_4 = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=upper_b43.dtype, device=upper_b43.device)
-    last_b41 = last_4.view(1, 4, 1).expand(upper_b43.shape[0], -1, -1)
+    last_141 = torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 4, 1).to(upper_b43)
+    last_b41 = last_141.expand(upper_b43.shape[0], -1, -1)
     return torch.cat([upper_b43, last_b41], dim=2).transpose(1, 2)
 
 
@@ -50,11 +50,10 @@ def motion_basis(K_b33: Tensor) -> Tensor:
               b + 16 + i, b + 32 + bi, b + 48 + one, b + 48 + bb, b + 64 + ab, b + 80 + just_a,
               a + 96 + just_a, b + 96 + just_b, c + 96 + one]
     signs = [-1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, 1.0]
-    flat = [0.0] * 336
-    for index in range(15):
-        flat[places[index]] = signs[index]
-    by_plane_3m = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device).view(1, 3, 112)
-    basis_b2m = matmul(K_b33.narrow(1, 0, 2), by_plane_3m.expand(K_b33.shape[0], -1, -1))
+    # Made on the CPU, where a frozen module has it as a constant.
+    by_plane_m = torch.zeros(336).scatter(0, torch.tensor(places), torch.tensor(signs))
+    by_plane_13m = by_plane_m.view(1, 3, 112).to(K_b33).expand(K_b33.shape[0], -1, -1)
+    basis_b2m = matmul(K_b33.narrow(1, 0, 2), by_plane_13m)
     return basis_b2m.view(-1, 2, 7, 16).transpose(1, 2).flatten(1, 2)
 
 

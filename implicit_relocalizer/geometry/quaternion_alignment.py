@@ -111,4 +111,5 @@ def _rotation_of_products(like: Tensor) -> Tensor:
         1, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 0, 0, 0, 0, 1,
         1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1,
         1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    return torch.tensor(rows, dtype=like.dtype, device=like.device).view(11, 16)
+    # On the CPU first: there a frozen module has it as a constant.
+    return torch.tensor(rows, dtype=torch.float64).view(11, 16).to(like.device)

@@ -147,28 +147,20 @@ def _cost(squared_b11n: Tensor, weights_b11n: Tensor, delta_px: float) -> Tensor
 def _constants(K_b33: Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
     """eye_44; -1; (b, 16, 7) from the six parameters to half the twist [[phi], rho; 0, 0], and
     nothing from the seventh; damping (factors and what is added)."""
-    flat = [0.0] * 227
-    rho, phi = [3, 7, 11], [[9, 6], [2, 8], [4, 1]]
-    for axis in range(3):
-        flat[7 * rho[axis] + axis] = 0.5
-        flat[7 * phi[axis][0] + 3 + axis] = 0.5
-        flat[7 * phi[axis][1] + 3 + axis] = -0.5
+    # Made on the CPU, where a frozen module has them as constants.
+    # rho at 3, 7 and 11 of the 4 x 4 matrix; phi at 9, 2 and 4, its negative at 6, 8 and 1.
+    places = [21, 50, 79, 66, 18, 33, 45, 60, 12]
+    halves = [0.5, 0.5, 0.5, 0.5, 0.5, 0.5, -0.5, -0.5, -0.5]
+    generators_m = torch.zeros(112).scatter(0, torch.tensor(places), torch.tensor(halves))
     # Relative to the diagonal, so that it means the same for metres and radians; and so little
     # that it only keeps the matrix invertible where no point has a say.
-    for row in range(6):
-        for column in range(6):
-            flat[112 + 7 * row + column] = 1.0
-        flat[112 + 8 * row] = 1.0 + 1e-5
-        flat[161 + 8 * row] = 1e-17
-    flat[161 + 48] = 1.0
-    for row in range(4):
-        flat[210 + 5 * row] = 1.0
-    flat[226] = -1.0
-    table = torch.tensor(flat, dtype=K_b33.dtype, device=K_b33.device)
-    generators_167 = table.narrow(0, 0, 112).view(1, 16, 7)
-    return (table.narrow(0, 210, 16).view(4, 4), table.narrow(0, 226, 1),
-            generators_167.expand(K_b33.shape[0], -1, -1),
-            table.narrow(0, 112, 98).view(2, 7, 7))
+    kept_66, added_66 = 1.0 + 1e-5 * torch.eye(6), 1e-17 * torch.eye(6)
+    added_77 = torch.nn.functional.pad(added_66, [0, 1, 0, 1])
+    damping_277 = torch.stack([torch.nn.functional.pad(kept_66, [0, 1, 0, 1]),
+                               added_77 + torch.diag(torch.tensor([0.0] * 6 + [1.0]))])
+    return (torch.eye(4).to(K_b33), torch.full([1], -1.0).to(K_b33),
+            generators_m.view(1, 16, 7).to(K_b33).expand(K_b33.shape[0], -1, -1),
+            damping_277.to(K_b33))
 
 
 def _schedule(iterations: int, delta_px: float, start_delta_px: float, like: Tensor,
@@ -184,7 +176,7 @@ def _schedule(iterations: int, delta_px: float, start_delta_px: float, like: Ten
         delta2 = (start_delta_px * (delta_px / start_delta_px) ** shrunk) ** 2
         least_kept = 1.0 - 0.6 * float(step) / max(iterations - 1, 1)
         rows.append([delta2, 2.0 * delta2] + [least_kept] * 6 + [1.0])
-    table_k9 = torch.tensor(rows, dtype=like.dtype, device=like.device)
+    table_k9 = torch.tensor(rows).to(like)
     delta2_k, twice_delta2_k = table_k9[:, 0].unbind(0), table_k9[:, 1].unbind(0)
     least_kept_k711 = table_k9[:, 2:, None, None].unbind(0)
     return delta2_k, twice_delta2_k, least_kept_k711

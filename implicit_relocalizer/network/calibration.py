@@ -152,6 +152,6 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
              [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
              [1.0, 1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0]]
     least_f, most_f, offset_f, half_f = torch.tensor(
-        table, dtype=torch.float64, device=values_f.device).unbind()
+        table, dtype=torch.float64).to(values_f.device).unbind()
     values_f = torch.clamp(values_f + offset_f, least_f, most_f)
     return (torch.log(values_f) * half_f).nan_to_num(0.0, 20.0, -20.0)

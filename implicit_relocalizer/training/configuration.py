@@ -82,7 +82,7 @@ class LocalizerConfig:
     """
 
     alignment: str = 'refined'
-    hypothesis_count: int = 128
+    hypothesis_count: int = 160
     refined_count: int = 2
 
 
