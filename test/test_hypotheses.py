@@ -10,7 +10,7 @@ import torch
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.hypotheses import (
     best_hypothesis,
-    four_point_hypotheses,
+    three_point_hypotheses,
     reprojection_errors,
     sample_indices,
     score_hypotheses,
@@ -43,7 +43,7 @@ def scene(device='cpu', dtype=torch.float64, batch=3, count=400, outliers=0.6, o
 
 
 def uniforms(count=256, device='cpu'):
-    return torch.rand(count, 4, generator=torch.Generator().manual_seed(12)).to(device)
+    return torch.rand(count, 3, generator=torch.Generator().manual_seed(12)).to(device)
 
 
 @pytest.mark.parametrize('device', DEVICES)
@@ -51,7 +51,7 @@ def uniforms(count=256, device='cpu'):
 def test_points_are_drawn_in_proportion_to_their_weights(device, dtype):
     weights = torch.tensor([[0.0, 1.0, 3.0, 0.0, 4.0, 0.0], [2.0] * 6], device=device, dtype=dtype)
     indices = sample_indices(weights, uniforms(5000, device))
-    assert indices.shape == (2, 5000, 4) and indices.dtype == torch.int64
+    assert indices.shape == (2, 5000, 3) and indices.dtype == torch.int64
     for row, weight in zip(indices, weights, strict=True):
         share = torch.bincount(row.flatten(), minlength=6).double() / row.numel()
         torch.testing.assert_close(share, (weight / weight.sum()).double(), atol=0.01, rtol=0)
@@ -79,12 +79,12 @@ def test_without_any_weight_every_point_is_as_likely(weights):
 
 @pytest.mark.parametrize('device', DEVICES)
 @pytest.mark.parametrize('dtype', DTYPES)
-def test_four_clean_points_give_the_pose_and_repeated_ones_are_degenerate(device, dtype):
+def test_three_clean_points_give_the_pose_and_repeated_ones_are_degenerate(device, dtype):
     _, R_b33, t_b3, _, camera_bn3, _ = scene(device, dtype)
     world_bn3 = transform_points(R_b33, t_b3, camera_bn3)
-    indices_bh4 = torch.tensor([[0, 1, 2, 3], [9, 9, 5, 7], [9, 9, 5, 5], [8, 8, 8, 8]],
-                               device=device).expand(3, 4, 4)
-    R_bh33, t_bh3, degenerate_bh = four_point_hypotheses(camera_bn3, world_bn3, indices_bh4)
+    indices_bh3 = torch.tensor([[0, 1, 2], [7, 5, 9], [9, 9, 5], [8, 8, 8]],
+                               device=device).expand(3, 4, 3)
+    R_bh33, t_bh3, degenerate_bh = three_point_hypotheses(camera_bn3, world_bn3, indices_bh3)
     assert degenerate_bh.tolist() == [[False, False, True, True]] * 3
     tolerance = {'atol': 1e-4 if dtype == torch.float32 else 1e-12, 'rtol': 0}
     for h in (0, 1):
@@ -205,12 +205,12 @@ def test_points_that_are_no_numbers_do_not_spoil_the_search():
 def test_scripted_functions_agree(device):
     K_b33, _, _, pixels_bn2, camera_bn3, world_bn3 = scene(device, torch.float32)
     weights_bn = torch.rand(3, 400, generator=torch.Generator().manual_seed(13)).to(device)
-    indices_bh4 = sample_indices(weights_bn, uniforms(64, device))
-    R_bh33, t_bh3, degenerate_bh = four_point_hypotheses(camera_bn3, world_bn3, indices_bh4)
+    indices_bh3 = sample_indices(weights_bn, uniforms(64, device))
+    R_bh33, t_bh3, degenerate_bh = three_point_hypotheses(camera_bn3, world_bn3, indices_bh3)
     errors_bhn = reprojection_errors(R_bh33, t_bh3, world_bn3, pixels_bn2, K_b33)
     scores_bh = score_hypotheses(errors_bhn, weights_bn, 10.0)
     cases = ((sample_indices, (weights_bn, uniforms(64, device))),
-             (four_point_hypotheses, (camera_bn3, world_bn3, indices_bh4)),
+             (three_point_hypotheses, (camera_bn3, world_bn3, indices_bh3)),
              (reprojection_errors, (R_bh33, t_bh3, world_bn3, pixels_bn2, K_b33)),
              (score_hypotheses, (errors_bhn, weights_bn, 10.0)),
              (select_hypothesis, (R_bh33, t_bh3, degenerate_bh, scores_bh)),

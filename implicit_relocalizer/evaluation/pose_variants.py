@@ -43,7 +43,7 @@ class PoseVariants:
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
-        self._uniforms_h4 = torch.rand(_HYPOTHESIS_COUNT, 4, generator=generator)
+        self._uniforms_h3 = torch.rand(_HYPOTHESIS_COUNT, 3, generator=generator)
         self._located: dict[str, list[LocatedFrame]] = {}
 
     def observe(self, frame: Frame, image_size: tuple[int, int],
@@ -81,7 +81,7 @@ class PoseVariants:
 
         unweighted = weighted_kabsch(camera, world, torch.ones_like(weights))[:2]
         weighted = weighted_kabsch(camera, world, weights)[:2]
-        best = best_hypothesis(camera, world, pixels, K, weights, self._uniforms_h4,
+        best = best_hypothesis(camera, world, pixels, K, weights, self._uniforms_h3,
                                _HYPOTHESIS_THRESHOLD_PX * scale)[:2]
         solved = {'kabsch_unweighted': unweighted, 'kabsch': weighted, 'hypotheses': best,
                   'kabsch_refined': refined(*weighted), 'hypotheses_refined': refined(*best)}

@@ -1,6 +1,6 @@
 # Copyright 2026 The implicit_relocalizer authors
 # SPDX-License-Identifier: Apache-2.0
-"""Pose hypotheses from four points each, solved and scored as one batch.
+"""Pose hypotheses from three points each, solved and scored as one batch.
 
 The random numbers come in as an argument, so that the same image gives the same pose.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from implicit_relocalizer.geometry.linearisation import homogeneous_points
 from implicit_relocalizer.geometry.precision import matmul
-from implicit_relocalizer.geometry.quaternion_alignment import quaternion_alignment
+from implicit_relocalizer.geometry.triangle_alignment import align_triangle_pairs
 
 
 def point_shares(weights_bn: Tensor) -> Tensor:
@@ -26,47 +26,50 @@ def point_shares(weights_bn: Tensor) -> Tensor:
     return usable_bn / usable_bn.sum(-1, keepdim=True)
 
 
-def sample_indices(weights_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
+def sample_indices(weights_bn: Tensor, uniforms_hk: Tensor) -> Tensor:
     """Indices of points drawn in proportion to their weights, by the inverse of the CDF.
 
     A point of weight zero is never drawn unless all are zero; see `point_shares`.
 
     Args:
         weights_bn: Weights of any scale.
-        uniforms_h4: Numbers in [0, 1), shared by the batch.
+        uniforms_hk: Numbers in [0, 1), shared by the batch.
 
     Returns:
-        indices_bh4, int64.
+        indices_bhk, int64.
     """
-    return draw_indices(point_shares(weights_bn), uniforms_h4)
+    return draw_indices(point_shares(weights_bn), uniforms_hk)
 
 
-def draw_indices(shares_bn: Tensor, uniforms_h4: Tensor) -> Tensor:
+def draw_indices(shares_bn: Tensor, uniforms_hk: Tensor) -> Tensor:
     """`sample_indices` by shares that `point_shares` gave."""
     cumulative_bn = shares_bn.cumsum(-1)
     # So little below 1 that no product is rounded up to the total, beyond the last point.
-    uniforms_1m = uniforms_h4.double().clamp(max=1.0 - 1e-15).view(1, -1)
+    uniforms_1m = uniforms_hk.double().clamp(max=1.0 - 1e-15).view(1, -1)
     levels_bm = cumulative_bn.narrow(1, cumulative_bn.shape[1] - 1, 1) * uniforms_1m
     return torch.searchsorted(cumulative_bn, levels_bm, right=True).unflatten(
-        -1, list(uniforms_h4.shape))
+        -1, list(uniforms_hk.shape))
 
 
-def four_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
-                          indices_bh4: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
-    """One pose T_world_camera for each four points, by unweighted Kabsch.
+def three_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
+                           indices_bh3: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
+    """One pose T_world_camera for each three points, by unweighted Kabsch.
 
     Args:
         points_camera_bn3: Points in metres, camera frame.
         points_world_bn3: The same points in metres, world frame.
-        indices_bh4: Which four points make each of the H hypotheses.
+        indices_bh3: Which three points make each of the H hypotheses.
 
     Returns:
         (R_world_camera_bh33, t_world_camera_bh3, degenerate_bh).
     """
-    clouds_bn6 = torch.cat([points_camera_bn3, points_world_bn3], dim=-1)
-    index_bm6 = indices_bh4.flatten(1).unsqueeze(-1).expand(-1, -1, 6)
-    pairs_bh46 = clouds_bn6.gather(1, index_bm6).unflatten(1, indices_bh4.shape[1:])
-    return quaternion_alignment(pairs_bh46[..., :3], pairs_bh46[..., 3:])
+    shape = indices_bh3.shape[:2]
+    clouds_2bn3 = torch.stack([points_camera_bn3, points_world_bn3])
+    index_2bm3 = indices_bh3.flatten(1).unsqueeze(-1).expand(2, -1, -1, 3)
+    triangles_2m33 = clouds_2bn3.gather(2, index_2bm3).view(2, -1, 3, 3)
+    R_m33, t_m3, degenerate_m = align_triangle_pairs(triangles_2m33)
+    return (R_m33.unflatten(0, shape), t_m3.unflatten(0, shape),
+            degenerate_m.unflatten(0, shape))
 
 
 def reprojection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor,
@@ -173,10 +176,10 @@ def share_in_agreement(R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, R_33: Tens
 
 
 def best_hypothesis(points_camera_bn3: Tensor, points_world_bn3: Tensor, pixels_bn2: Tensor,
-                    K_b33: Tensor, weights_bn: Tensor, uniforms_h4: Tensor,
+                    K_b33: Tensor, weights_bn: Tensor, uniforms_h3: Tensor,
                     threshold_px: float = 10.0,
                     min_depth_m: float = 0.1) -> Tuple[Tensor, Tensor, Tensor]:
-    """The best of H four-point hypotheses drawn by weight.
+    """The best of H three-point hypotheses drawn by weight.
 
     Args:
         points_camera_bn3: Points in metres, camera frame.
@@ -184,16 +187,16 @@ def best_hypothesis(points_camera_bn3: Tensor, points_world_bn3: Tensor, pixels_
         pixels_bn2: Where the image shows them.
         K_b33: Intrinsics.
         weights_bn: Non-negative weights.
-        uniforms_h4: Random numbers in [0, 1), four for each hypothesis.
+        uniforms_h3: Random numbers in [0, 1), three for each hypothesis.
         threshold_px: Reprojection error at which a point counts as half an inlier.
         min_depth_m: Nearer points are outliers.
 
     Returns:
         (R_world_camera_b33, t_world_camera_b3, score_b), the score in [0, 1).
     """
-    indices_bh4 = sample_indices(weights_bn, uniforms_h4)
-    R_bh33, t_bh3, degenerate_bh = four_point_hypotheses(
-        points_camera_bn3, points_world_bn3, indices_bh4)
+    indices_bh3 = sample_indices(weights_bn, uniforms_h3)
+    R_bh33, t_bh3, degenerate_bh = three_point_hypotheses(
+        points_camera_bn3, points_world_bn3, indices_bh3)
     errors_bhn = reprojection_errors(
         R_bh33, t_bh3, points_world_bn3, pixels_bn2, K_b33, min_depth_m)
     scores_bh = score_hypotheses(errors_bhn, weights_bn, threshold_px)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.geometry.hypotheses import (
     draw_indices,
-    four_point_hypotheses,
+    three_point_hypotheses,
     point_shares,
     projection_errors,
     share_in_agreement,
@@ -32,7 +32,7 @@ class Localizer(nn.Module):
     """Image -> two point clouds -> pose.
 
     Hypotheses and refinement follow section III of Altillawi et al., RA-L 2024 up to the two
-    clouds; the single weighted Kabsch alignment is replaced by many on four points each, scored
+    clouds; the single weighted Kabsch alignment is replaced by many on three points each, scored
     and refined by reprojection.
 
     Args:
@@ -44,16 +44,16 @@ class Localizer(nn.Module):
         origin_world_3: float64, metres.
         alignment: 'refined' (hypotheses and refinement) or 'kabsch' (the paper's one weighted
             Kabsch alignment of all points).
-        hypothesis_count: Four-point alignments tried per image.
+        hypothesis_count: Three-point alignments tried per image.
         refined_count: The best of them that are refined.
     """
 
-    uniforms_h4: Tensor
+    uniforms_h3: Tensor
     origin_world_3: Tensor
 
     def __init__(self, encoder: Encoder, head: CloudHead, input_size: Tuple[int, int],
                  nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
-                 hypothesis_count: int = 160, refined_count: int = 2) -> None:
+                 hypothesis_count: int = 192, refined_count: int = 2) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -67,8 +67,8 @@ class Localizer(nn.Module):
         self.pixel_scale = self.input_width / 360.0
         self.calibration = Calibration()
         generator = torch.Generator().manual_seed(0)
-        uniforms = torch.rand(hypothesis_count, 4, generator=generator)
-        self.register_buffer('uniforms_h4', uniforms)
+        uniforms = torch.rand(hypothesis_count, 3, generator=generator)
+        self.register_buffer('uniforms_h3', uniforms)
         self.register_buffer('origin_world_3', origin_world_3.double().clone())
 
     def forward(self, image_hw3: Tensor, K_33: Tensor) -> Dict[str, Tensor]:
@@ -153,9 +153,9 @@ class Localizer(nn.Module):
         if self.alignment == 'kabsch':
             R, t, _ = weighted_kabsch(points_camera_1n3, points_world_1n3, weights_1n)
             return R, t, torch.ones_like(t[:, 0]), points_14n, shares_1n.to(weights_1n.dtype)
-        indices = draw_indices(shares_1n, self.uniforms_h4)
+        indices = draw_indices(shares_1n, self.uniforms_h3)
         shares_1n = shares_1n.to(weights_1n.dtype)
-        R, t, degenerate = four_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
+        R, t, degenerate = three_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
         # Few points tell a good hypothesis from a bad one: the time is better spent on more of them.
         step = max(shares_1n.shape[1] // self.scored_points, 1)
         scored_1m = shares_1n[:, ::step] / shares_1n[:, ::step].sum().clamp(min=1e-9)

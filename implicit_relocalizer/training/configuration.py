@@ -77,12 +77,12 @@ class LocalizerConfig:
 
     Attributes:
         alignment: 'refined' (hypotheses and refinement) or 'kabsch' (the paper's one alignment).
-        hypothesis_count: Four-point alignments tried per image.
+        hypothesis_count: Three-point alignments tried per image.
         refined_count: The best of them that are refined.
     """
 
     alignment: str = 'refined'
-    hypothesis_count: int = 160
+    hypothesis_count: int = 192
     refined_count: int = 2
 
 

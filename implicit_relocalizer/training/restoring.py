@@ -70,6 +70,8 @@ def restore_model(path: Path) -> RestoredModel:
     # Whatever was calibrated does not hold for what comes next, and older files have none.
     for name, value in localizer.calibration.state_dict(prefix='calibration.').items():
         state.setdefault(name, value)
+    state.pop('uniforms_h4', None)  # random numbers of older files, four for each hypothesis
+    state['uniforms_h3'] = localizer.uniforms_h3
     try:
         localizer.load_state_dict(state)
     except RuntimeError as error:
