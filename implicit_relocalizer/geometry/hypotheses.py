@@ -64,10 +64,9 @@ def three_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
         (R_world_camera_bh33, t_world_camera_bh3, degenerate_bh).
     """
     shape = indices_bh3.shape[:2]
-    clouds_2bn3 = torch.stack([points_camera_bn3, points_world_bn3])
-    index_2bm3 = indices_bh3.flatten(1).unsqueeze(-1).expand(2, -1, -1, 3)
-    triangles_2m33 = clouds_2bn3.gather(2, index_2bm3).view(2, -1, 3, 3)
-    R_m33, t_m3, degenerate_m = align_triangle_pairs(triangles_2m33)
+    clouds_bn6 = torch.cat([points_camera_bn3, points_world_bn3], dim=-1)
+    index_bm6 = indices_bh3.flatten(1).unsqueeze(-1).expand(-1, -1, 6)
+    R_m33, t_m3, degenerate_m = align_triangle_pairs(clouds_bn6.gather(1, index_bm6).view(-1, 3, 6))
     return (R_m33.unflatten(0, shape), t_m3.unflatten(0, shape),
             degenerate_m.unflatten(0, shape))
 
@@ -104,8 +103,8 @@ def projection_errors(R_world_camera_bh33: Tensor, t_world_camera_bh3: Tensor, p
     B, H = R_world_camera_bh33.shape[0], R_world_camera_bh33.shape[1]
     # (K R^T)^T for all poses is one product; below it what the position adds.
     P_bh33 = matmul(R_world_camera_bh33.flatten(1, 2), K_b33.transpose(1, 2)).unflatten(1, [H, 3])
-    offset_bh13 = (t_world_camera_bh3.unsqueeze(-1) * P_bh33).sum(2, keepdim=True).neg()
-    P_b3h4 = torch.cat([P_bh33, offset_bh13], dim=2).permute(0, 3, 1, 2)
+    offset_m13 = matmul(t_world_camera_bh3.flatten(0, 1).unsqueeze(1), P_bh33.flatten(0, 1)).neg()
+    P_b3h4 = torch.cat([P_bh33, offset_m13.view(B, H, 1, 3)], dim=2).permute(0, 3, 1, 2)
     uvz_b3hn = matmul(P_b3h4.reshape(B, 3 * H, 4), points_b4n).unflatten(1, [3, H])
     # H x N numbers are many, and each pass over them counts: nearly all are in place, on what this
     # function made and no derivative needs. Points behind the camera get a depth of next to
