@@ -28,7 +28,7 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     with weights w (delta^2 / (delta^2 + e^2))^2. delta shrinks geometrically from start_delta_px
     to delta_px over the first half of the iterations. The later a step the nearer it is to
     Newton's, which know that points lose their pull as they move on, and are longer: with noise
-    of many pixels six of them get as far as ten without; sooner, they lose points that a pose
+    of many pixels five of them get as far as eight without; sooner, they lose points that a pose
     still far away needs. Where the cost has not fallen in the end the initial pose is returned. Points nearer than min_depth_m or behind the camera
     have no say, nor have those that are not finite; nor is a pose changed that sees fewer than
     three points with weight. Gradients flow to all tensor arguments through the unrolled

@@ -53,7 +53,7 @@ class Localizer(nn.Module):
 
     def __init__(self, encoder: Encoder, head: CloudHead, input_size: Tuple[int, int],
                  nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
-                 hypothesis_count: int = 192, refined_count: int = 2) -> None:
+                 hypothesis_count: int = 192, refined_count: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -185,13 +185,14 @@ class Localizer(nn.Module):
             3.0 * self.pixel_scale, 20.0 * self.pixel_scale)
         if self.alignment == 'kabsch':
             return R_k, t_k, rows_k, squared_k, scores_h[0], shares_1n
-        # A tensor of one number: asking for it would wait for a GPU.
-        best = cost_k.argmin(0, keepdim=True)
-        R, t = R_k.index_select(0, best), t_k.index_select(0, best)
+        if count > 1:
+            # A tensor of one number: asking for it would wait for a GPU.
+            best = cost_k.argmin(0, keepdim=True)
+            R_k, t_k = R_k.index_select(0, best), t_k.index_select(0, best)
+            rows_k, squared_k = rows_k.index_select(0, best), squared_k.index_select(0, best)
         depth_m = points_camera_1n3[0, :, 2].median()
-        agreement = share_in_agreement(R_h33, t_h3, scores_h, R, t, depth_m)
-        return (R, t, rows_k.index_select(0, best), squared_k.index_select(0, best), agreement,
-                shares_1n)
+        agreement = share_in_agreement(R_h33, t_h3, scores_h, R_k, t_k, depth_m)
+        return R_k, t_k, rows_k, squared_k, agreement, shares_1n
 
     def assess(self, R_133: Tensor, t_13: Tensor, rows_172n: Tensor, squared_1n: Tensor,
                agreement: Tensor, shares_1n: Tensor, points_world_1n3: Tensor,

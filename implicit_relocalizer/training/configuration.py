@@ -83,7 +83,7 @@ class LocalizerConfig:
 
     alignment: str = 'refined'
     hypothesis_count: int = 192
-    refined_count: int = 2
+    refined_count: int = 1
 
 
 @dataclass(frozen=True)
