@@ -53,7 +53,7 @@ class Localizer(nn.Module):
 
     def __init__(self, encoder: Encoder, head: CloudHead, input_size: Tuple[int, int],
                  nominal_focal_px: float, origin_world_3: Tensor, alignment: str = 'refined',
-                 hypothesis_count: int = 192, refined_count: int = 1) -> None:
+                 hypothesis_count: int = 192, refined_count: int = 2) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = head

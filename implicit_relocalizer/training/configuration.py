@@ -83,7 +83,7 @@ class LocalizerConfig:
 
     alignment: str = 'refined'
     hypothesis_count: int = 192
-    refined_count: int = 1
+    refined_count: int = 2
 
 
 @dataclass(frozen=True)
