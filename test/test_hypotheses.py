@@ -10,12 +10,12 @@ import torch
 from implicit_relocalizer.geometry.camera import unproject
 from implicit_relocalizer.geometry.hypotheses import (
     best_hypothesis,
-    three_point_hypotheses,
     reprojection_errors,
     sample_indices,
     score_hypotheses,
     select_hypothesis,
     share_in_agreement,
+    three_point_hypotheses,
 )
 from implicit_relocalizer.geometry.rigid import geodesic_angle, so3_exp, transform_points
 

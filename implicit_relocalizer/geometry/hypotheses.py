@@ -66,7 +66,8 @@ def three_point_hypotheses(points_camera_bn3: Tensor, points_world_bn3: Tensor,
     shape = indices_bh3.shape[:2]
     clouds_bn6 = torch.cat([points_camera_bn3, points_world_bn3], dim=-1)
     index_bm6 = indices_bh3.flatten(1).unsqueeze(-1).expand(-1, -1, 6)
-    R_m33, t_m3, degenerate_m = align_triangle_pairs(clouds_bn6.gather(1, index_bm6).view(-1, 3, 6))
+    triangles_m36 = clouds_bn6.gather(1, index_bm6).view(-1, 3, 6)
+    R_m33, t_m3, degenerate_m = align_triangle_pairs(triangles_m36)
     return (R_m33.unflatten(0, shape), t_m3.unflatten(0, shape),
             degenerate_m.unflatten(0, shape))
 

@@ -27,12 +27,12 @@ def refine_pose(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor, points_wo
     rho is Geman-McClure's delta^2 e^2 / (delta^2 + e^2), by iteratively reweighted least squares
     with weights w (delta^2 / (delta^2 + e^2))^2. delta shrinks geometrically from start_delta_px
     to delta_px over the first half of the iterations. The later a step the nearer it is to
-    Newton's, which know that points lose their pull as they move on, and are longer: with noise
-    of many pixels five of them get as far as eight without; sooner, they lose points that a pose
-    still far away needs. Where the cost has not fallen in the end the initial pose is returned. Points nearer than min_depth_m or behind the camera
-    have no say, nor have those that are not finite; nor is a pose changed that sees fewer than
-    three points with weight. Gradients flow to all tensor arguments through the unrolled
-    iterations.
+    Newton's, which know that points lose their pull as they move on, and are longer: so few steps
+    suffice, but early ones like that lose points that a pose still far away needs. Where the cost
+    has not fallen in the end the initial pose is returned. Points nearer than min_depth_m or
+    behind the camera have no say, nor have those that are not finite; nor is a pose changed that
+    sees fewer than three points with weight. Gradients flow to all tensor arguments through the
+    unrolled iterations.
 
     Args:
         R_world_camera_b33: Initial orientations.
@@ -177,9 +177,8 @@ def _schedule(iterations: int, delta_px: float, start_delta_px: float, like: Ten
         least_kept = 1.0 - 0.6 * float(step) / max(iterations - 1, 1)
         rows.append([delta2, 2.0 * delta2] + [least_kept] * 6 + [1.0])
     table_k9 = torch.tensor(rows).to(like)
-    delta2_k, twice_delta2_k = table_k9[:, 0].unbind(0), table_k9[:, 1].unbind(0)
-    least_kept_k711 = table_k9[:, 2:, None, None].unbind(0)
-    return delta2_k, twice_delta2_k, least_kept_k711
+    delta2_k, twice_delta2_k = list(table_k9[:, 0].unbind(0)), list(table_k9[:, 1].unbind(0))
+    return delta2_k, twice_delta2_k, list(table_k9[:, 2:, None, None].unbind(0))
 
 
 def _step(hessian_b77: Tensor, T_b44: Tensor, eye_44: Tensor, generators_b167: Tensor,

@@ -54,8 +54,9 @@ def align_triangle_pairs(points_h36: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
 
     # Rows are the axes from here on. What is no number is so to the end, where it is replaced.
     axes_h233 = axes_h233 / length_h231
-    in_plane_h232 = matmul(points_h233.flatten(0, 1),
-                           axes_h233.narrow(2, 0, 2).flatten(0, 1).transpose(1, 2)).view(-1, 2, 3, 2)
+    plane_m23 = axes_h233.narrow(2, 0, 2).flatten(0, 1)
+    in_plane_m32 = matmul(points_h233.flatten(0, 1), plane_m23.transpose(1, 2))
+    in_plane_h232 = in_plane_m32.view(-1, 2, 3, 2)
     products_h22 = matmul(in_plane_h232[:, 0].transpose(1, 2), in_plane_h232[:, 1])
     # xx' + yy' and xy' - yx', the cosine and the sine of the turn but for a factor, as a matrix
     turn_44 = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, -1.0, 1.0, 0.0],

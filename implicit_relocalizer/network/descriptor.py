@@ -32,7 +32,7 @@ class GradientDescriptor(Encoder):
         self.channels = ORIENTATIONS * CELLS * CELLS * len(spacings_px)
 
     def forward(self, images_b3hw: Tensor) -> Tensor:
-        """(B, 3, H, W) RGB in [0, 1], or bytes -> (B, channels, H / stride, W / stride), float32."""
+        """(B, 3, H, W) RGB in [0, 1] -> (B, channels, H / stride, W / stride), float32."""
         grey_bhw = grey_images(images_b3hw)
         scales = [self._describe(grey_bhw, spacing) for spacing in self.spacings_px]
         return torch.cat(scales, dim=1)

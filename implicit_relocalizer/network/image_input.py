@@ -11,8 +11,8 @@ def resize_image(image_hw3: Tensor, width_px: int, height_px: int) -> Tensor:
 
     Channels stay the last in memory. On a CPU the bytes themselves are resized and given back,
     which takes a quarter of the time and rounds once more (by a quarter of a grey level on
-    average); on a GPU torch resizes floating-point numbers only, which come in [0, 1]. `Encoder.sample`
-    takes both.
+    average); on a GPU torch resizes floating-point numbers only, which come in [0, 1].
+    `Encoder.sample` takes both.
     """
     image = image_hw3.permute(2, 0, 1).unsqueeze(0)
     if image_hw3.is_cuda:

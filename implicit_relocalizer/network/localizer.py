@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.geometry.hypotheses import (
     draw_indices,
-    three_point_hypotheses,
     point_shares,
     projection_errors,
     share_in_agreement,
     share_of_inliers,
+    three_point_hypotheses,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.geometry.linearisation import homogeneous_points
@@ -156,7 +156,7 @@ class Localizer(nn.Module):
         indices = draw_indices(shares_1n, self.uniforms_h3)
         shares_1n = shares_1n.to(weights_1n.dtype)
         R, t, degenerate = three_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
-        # Few points tell a good hypothesis from a bad one: the time is better spent on more of them.
+        # Few points tell a good hypothesis from a bad one: time is better spent on more of them.
         step = max(shares_1n.shape[1] // self.scored_points, 1)
         scored_1m = shares_1n[:, ::step] / shares_1n[:, ::step].sum().clamp(min=1e-9)
         errors = projection_errors(R, t, points_14n[:, :, ::step].contiguous(),
