@@ -150,6 +150,34 @@ def test_a_restored_network_answers_as_its_file_does(model, scene):
         torch.testing.assert_close(restored[name], expected[name], rtol=1e-3, atol=1e-3)
 
 
+def test_files_with_random_numbers_for_four_points_are_restored(model, tmp_path):
+    _, metadata = load_model(model)
+    localizer = restore_model(model).localizer
+    del localizer.uniforms_h3
+    localizer.uniforms_h4 = torch.rand(128, 4)  # as files had it that drew four points
+
+    class OlderFile(torch.nn.Module):
+        """What `restore_model` looks at."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.input_width, self.input_height = localizer.input_width, localizer.input_height
+            self.nominal_focal_px = localizer.nominal_focal_px
+            for name, part in localizer.named_children():
+                self.add_module(name, part)
+            self.register_buffer('uniforms_h4', localizer.uniforms_h4)
+            self.register_buffer('origin_world_3', localizer.origin_world_3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    save_model(torch.jit.script(OlderFile()), tmp_path / 'older.pt', metadata)
+    restored = restore_model(tmp_path / 'older.pt').localizer
+    assert restored.uniforms_h3.shape[1] == 3
+    for name, value in localizer.head.state_dict().items():
+        assert value.equal(restored.head.state_dict()[name]), name
+
+
 @pytest.mark.parametrize(('change', 'message'), [
     ({'configuration': None}, 'does not say how it was trained'),
     ({'configuration': {'head': {'fuzz': 1}}}, r'unknown key head\.fuzz.*train it again'),
