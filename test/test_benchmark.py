@@ -25,13 +25,14 @@ from implicit_relocalizer.evaluation.speed.images import (
 from implicit_relocalizer.evaluation.speed.measuring import summarize_samples
 from implicit_relocalizer.evaluation.speed.rounds import Samples, Subject, time_rounds
 from implicit_relocalizer.evaluation.speed.spread import paired_ratio, spread_of
+from implicit_relocalizer.evaluation.speed.steps import require_steps
 from implicit_relocalizer.evaluation.speed.text import (
     RATIO_LABELS,
     STAGE_LABELS,
     benchmark_markdown,
 )
 from implicit_relocalizer.localization.image_decoding import rgb_from_message
-from implicit_relocalizer.network.model_file import ModelMetadata, save_model
+from implicit_relocalizer.network.model_file import ModelFileError, ModelMetadata, save_model
 
 SIZE = (160, 120)
 CPU = torch.device('cpu')
@@ -189,6 +190,22 @@ def test_a_model_whose_steps_cannot_be_called_is_named_with_the_remedy(tmp_path,
     error = capsys.readouterr().err
     assert f'{path}: has no prepare, encode, interpret, predict' in error
     assert 'train it again' in error
+
+
+def test_a_step_with_other_arguments_is_one_of_another_version(tmp_path):
+    class Older(torch.nn.Module):
+        """Two of the steps, the second with one argument too many."""
+
+        @torch.jit.export
+        def encode(self, images_b3hw: torch.Tensor) -> torch.Tensor:
+            return images_b3hw
+
+        @torch.jit.export
+        def interpret(self, features_bnc: torch.Tensor, more: torch.Tensor) -> torch.Tensor:
+            return features_bnc + more
+
+    with pytest.raises(ModelFileError, match='has no prepare, interpret, predict, hypothesize'):
+        require_steps(tmp_path / 'older.pt', torch.jit.script(Older()))
 
 
 class Constant(torch.nn.Module):

@@ -128,7 +128,8 @@ def refine_and_linearise(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor,
     cost_b111 = torch.where(taken_b111, cost_b111, start_cost_b111)
     R_b33 = T_b44[:, :3, :3].transpose(1, 2)
     # Rounding in a dozen products leaves R a few eps from orthogonal; one Newton step mends it.
-    R_b33 = 1.5 * R_b33 - 0.5 * matmul(R_b33, matmul(T_b44[:, :3, :3], R_b33))
+    square_b33 = matmul(T_b44[:, :3, :3], R_b33)
+    R_b33 = torch.add(R_b33 * 1.5, matmul(R_b33, square_b33), alpha=-0.5)
     R_b33 = torch.where(taken_b11, R_b33, R_world_camera_b33)
     t_b3 = matmul(R_b33, T_b44[:, :3, 3:]).neg()
     t_b3 = torch.where(taken_b11, t_b3, t_world_camera_b3.unsqueeze(2)).squeeze(2)

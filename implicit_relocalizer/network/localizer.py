@@ -90,12 +90,12 @@ class Localizer(nn.Module):
         points_world, points_camera, weights, pixels = self.predict(image, K_b33)
         R_h33, t_h3, scores_h, points_14n, shares = self.hypothesize(
             points_world, points_camera, weights, pixels, K_b33)
-        R, t, rows, squared, agreement, shares = self.refine(
+        R, t, rows, squared = self.refine(
             R_h33, t_h3, scores_h, points_14n, shares, points_world, points_camera, weights,
             pixels, K_b33)
         confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
-            R, t, rows, squared, agreement, shares, points_world, points_camera, weights, pixels,
-            K_b33)
+            R, t, rows, squared, R_h33, t_h3, scores_h, points_14n, shares, points_world,
+            points_camera, weights, pixels, K_b33)
         scale = [image_hw3.shape[1] / self.input_width, image_hw3.shape[0] / self.input_height]
         scale_2 = torch.tensor(scale, dtype=pixels.dtype, device=pixels.device)
         origin = self.origin_world_3
@@ -145,8 +145,9 @@ class Localizer(nn.Module):
         """Poses to begin with.
 
         Returns:
-            R_h33, t_h3 and scores_h, the share of soft inliers of each; points_14n, homogeneous
-            and of usable points only, and shares_1n, the weights with the sum 1.
+            R_h33, t_h3 and scores_h, the weight of soft inliers of each among some of the points;
+            points_14n, homogeneous and of usable points only, and shares_1n, the weights with the
+            sum 1.
         """
         shares_1n = point_shares(weights_1n)
         points_14n = homogeneous_points(points_world_1n3)
@@ -158,21 +159,19 @@ class Localizer(nn.Module):
         R, t, degenerate = three_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
         # Few points tell a good hypothesis from a bad one: time is better spent on more of them.
         step = max(shares_1n.shape[1] // self.scored_points, 1)
-        scored_1m = shares_1n[:, ::step] / shares_1n[:, ::step].sum().clamp(min=1e-9)
-        errors = projection_errors(R, t, points_14n[:, :, ::step].contiguous(),
-                                   pixels_1n2[:, ::step].transpose(1, 2), K_133)
-        scores = share_of_inliers(errors, scored_1m, 10.0 * self.pixel_scale)
+        errors = projection_errors(R, t, points_14n[..., ::step].contiguous(),
+                                   pixels_1n2.transpose(1, 2)[..., ::step], K_133)
+        scores = share_of_inliers(errors, shares_1n[..., ::step], 10.0 * self.pixel_scale)
         return R[0], t[0], scores.masked_fill(degenerate, -1.0)[0], points_14n, shares_1n
 
     def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_14n: Tensor,
                shares_1n: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
                weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
-               ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+               ) -> Tuple[Tensor, Tensor, Tensor, Tensor]:
         """The best of the best hypotheses, refined.
 
         Returns:
-            R_133, t_13, rows_172n and squared_errors_1n as `refine_and_linearise` has them, the
-            agreement of the hypotheses (see `share_in_agreement`), and shares_1n.
+            R_133, t_13, rows_172n and squared_errors_1n as `refine_and_linearise` has them.
         """
         count, iterations = self.refined_count, self.iterations
         if self.alignment == 'kabsch':
@@ -183,22 +182,26 @@ class Localizer(nn.Module):
             points_14n.expand(count, -1, -1), pixels_1n2.transpose(1, 2).expand(count, -1, -1),
             K_133.expand(count, -1, -1), shares_1n.expand(count, -1), iterations,
             3.0 * self.pixel_scale, 20.0 * self.pixel_scale)
-        if self.alignment == 'kabsch':
-            return R_k, t_k, rows_k, squared_k, scores_h[0], shares_1n
         if count > 1:
             # A tensor of one number: asking for it would wait for a GPU.
             best = cost_k.argmin(0, keepdim=True)
             R_k, t_k = R_k.index_select(0, best), t_k.index_select(0, best)
             rows_k, squared_k = rows_k.index_select(0, best), squared_k.index_select(0, best)
-        depth_m = points_camera_1n3[0, :, 2].median()
-        agreement = share_in_agreement(R_h33, t_h3, scores_h, R_k, t_k, depth_m)
-        return R_k, t_k, rows_k, squared_k, agreement, shares_1n
+        return R_k, t_k, rows_k, squared_k
 
     def assess(self, R_133: Tensor, t_13: Tensor, rows_172n: Tensor, squared_1n: Tensor,
-               agreement: Tensor, shares_1n: Tensor, points_world_1n3: Tensor,
-               points_camera_1n3: Tensor, weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
+               R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_14n: Tensor,
+               shares_1n: Tensor, points_world_1n3: Tensor, points_camera_1n3: Tensor,
+               weights_1n: Tensor, pixels_1n2: Tensor, K_133: Tensor,
                ) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Confidence, covariance, what they are made of (features, raw covariance), inliers."""
+        """Confidence, covariance, what they are made of (features, raw covariance), inliers.
+
+        Args are what `refine`, `hypothesize` and `predict` returned, in this order.
+        """
+        agreement = scores_h[0]
+        if self.alignment != 'kabsch':
+            depth_m = points_camera_1n3[0, :, 2].median()
+            agreement = share_in_agreement(R_h33, t_h3, scores_h, R_133, t_13, depth_m)
         weights_n, squared_n = shares_1n[0], squared_1n[0]
         inlier_px = 5.0 * self.pixel_scale
         is_inlier_n = (squared_n < inlier_px * inlier_px).to(weights_n.dtype)

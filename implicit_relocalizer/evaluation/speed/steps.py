@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from implicit_relocalizer.evaluation.speed.images import BenchmarkImages
 from implicit_relocalizer.evaluation.speed.rounds import Subject
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
+from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import STEPS, ModelFileError
 
 
@@ -22,12 +24,20 @@ def require_steps(path: Path, module: nn.Module) -> None:
     Raises:
         ModelFileError: it has none; with the remedy.
     """
-    missing = [name for name in STEPS if not hasattr(module, name)]
+    missing = [name for name in STEPS if not hasattr(module, name) or _takes_others(module, name)]
     if missing:
         raise ModelFileError(
-            f'{path}: has no {", ".join(missing)}, so its steps cannot be timed: it was exported '
-            f'by an older version, or is a pose regression; train it again with '
+            f'{path}: has no {", ".join(missing)}, or with other arguments, so its steps cannot '
+            f'be timed: it was exported by an older version, or is a pose regression; train it '
+            f'again with '
             f'`implicit-relocalizer train SCENE --out {path.name}`')
+
+
+def _takes_others(module: nn.Module, name: str) -> bool:
+    """Whether a scripted step has another number of arguments than that of this version."""
+    schema = getattr(getattr(module, name), 'schema', None)
+    expected = inspect.signature(getattr(Localizer, name)).parameters
+    return schema is not None and len(schema.arguments) != len(expected)
 
 
 @torch.inference_mode()
@@ -73,5 +83,6 @@ def step_subjects(module: nn.Module, images: BenchmarkImages,
         Subject('kabsch', kabsch),
         Subject('hypotheses', lambda i: steps.hypothesize(*clouds[i], K_133[i])),
         Subject('refinement', lambda i: steps.refine(*hypotheses[i], *clouds[i], K_133[i])),
-        Subject('assessment', lambda i: steps.assess(*fits[i], *clouds[i], K_133[i])),
+        Subject('assessment', lambda i: steps.assess(
+            *fits[i], *hypotheses[i], *clouds[i], K_133[i])),
     ]
