@@ -130,6 +130,8 @@ def test_features_say_what_they_are_named_after():
     few = features_of(squared_errors_n=errors.square())
     assert few['share'] == pytest.approx(np.log(1.0 / 3.0))
     assert few['count'] == pytest.approx(np.log(6.0))
+    none = features_of(squared_errors_n=torch.full((20,), 2500.0))
+    assert none['share'] == pytest.approx(np.log(0.001 / 0.999)) and none['count'] == 0.0
     line = torch.stack([torch.linspace(0.0, 99.0, 20), torch.full((20,), 40.0)], dim=1)
     assert features_of(pixels_n2=line)['spread'] == pytest.approx(0.5 * np.log(1e-8))
     corners = torch.tensor([[0.0, 0.0], [0.0, 50.0], [100.0, 0.0], [100.0, 50.0]]).repeat(5, 1)

@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 from torch import nn
 
 from implicit_relocalizer.geometry.camera import unproject
+from implicit_relocalizer.network.calibration import FEATURES
 from implicit_relocalizer.network.encoders import build_encoder, cell_centres
 from implicit_relocalizer.network.heads import PointHead
 from implicit_relocalizer.network.localizer import Localizer, error_weights
@@ -88,6 +89,7 @@ def test_the_steps_of_forward_can_be_called_one_by_one():
     assert (squared_errors < 1e-4).sum() >= 150
     confidence, covariance, *_ = localizer.assess(*fit, *hypotheses, *clouds, K_133)
     outputs = localizer(IMAGE, K_33)
+    assert outputs['features'][FEATURES.index('agreement')] > 0.0  # log odds of a half
     assert confidence == outputs['confidence'] and covariance.equal(outputs['covariance'])
 
 

@@ -29,8 +29,8 @@ def test_it_is_kabschs_alignment(shape, noise):
     source, target, _ = random_triangles(2000, shape, noise)
     R, t, degenerate = align_triangles(source, target)
     R_svd, t_svd, _ = weighted_kabsch(source, target, torch.ones_like(source[..., 0]))
-    # Of needles and of tiny ones three metres away some are as good as lines.
-    assert degenerate.double().mean() < (0.12 if shape == 'needle' else 0.02)
+    # Some needles are as good as lines.
+    assert degenerate.double().mean() < (0.03 if shape == 'needle' else 0.002)
     kept = ~degenerate
     torch.testing.assert_close(R[kept], R_svd[kept], atol=2e-6, rtol=0)
     torch.testing.assert_close(t[kept], t_svd[kept], atol=2e-6, rtol=0)

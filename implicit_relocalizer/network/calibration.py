@@ -144,7 +144,8 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     share = agreed / weights_n.sum().clamp(min=1e-12)
     shares_2 = torch.stack([share, agreement]).double().clamp(1e-3, 1.0 - 1e-3)
     odds, agreement_odds = (shares_2 / (1.0 - shares_2)).unbind()
-    values_f = torch.stack([odds, 1.0 / per_count, torch.trace(position_covariance_33) / 3.0,
+    count = share_n.sum() / per_count.clamp(min=1e-9)  # of no points 0
+    values_f = torch.stack([odds, count, torch.trace(position_covariance_33) / 3.0,
                             squared / inlier_px2, spread, disagreement.exp(), agreement_odds,
                             outside_m])
     table = [[1e-3, 1.0, 1e-8, 1e-6, 1e-8, 1e-4, 1e-3, 1.0],
