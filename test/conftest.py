@@ -67,10 +67,15 @@ def two_rooms() -> Path:
 
 @pytest.fixture(scope='module')
 def ros_domain_id(request: pytest.FixtureRequest) -> int:
-    """A DDS domain (70 to 79) of the test file and of the pytest-xdist worker that runs it."""
+    """A DDS domain (70 to 79) of the test file and of the pytest-xdist worker that runs it.
+
+    Whatever files they are at, two workers never have the same one.
+    """
     worker = int(os.environ.get('PYTEST_XDIST_WORKER', 'gw0').removeprefix('gw'))
+    workers = int(os.environ.get('PYTEST_XDIST_WORKER_COUNT', '1'))
+    own = range(70 + worker % 10, 80, min(workers, 10))
     modules = sorted(path.name for path in (ROOT / 'test').glob('test_*.py'))
-    return 70 + (2 * modules.index(request.path.name) + worker) % 10
+    return own[modules.index(request.path.name) % len(own)]
 
 
 @pytest.fixture(scope='module')

@@ -14,42 +14,20 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import TransformStamped
-from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from node_nursery import ForkedNode, Nursery
-from node_peer import HEIGHT, WAIT_S, WIDTH, Peer, colour_image, info
-from rcl_interfaces.msg import SetParametersResult
-from rcl_interfaces.srv import GetParameters, SetParameters, SetParametersAtomically
-from rclpy.client import Client
+from node_peer import HEIGHT, WAIT_S, WIDTH, colour_image, info
+from node_services import ACTIVATE, CONFIGURE, NodeServices
 from rclpy.clock import Clock, ClockType
-from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile
-from rclpy.task import Future
 from rclpy.timer import Timer
 from rosgraph_msgs.msg import Clock as ClockMsg
 from sensor_msgs.msg import CameraInfo, Image
-from std_srvs.srv import Empty, Trigger
 from tf2_msgs.msg import TFMessage
 
-CONFIGURE, ACTIVATE = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE
-DEACTIVATE, CLEANUP = Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP
-SHUTDOWN = {'unconfigured': Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,
-            'inactive': Transition.TRANSITION_INACTIVE_SHUTDOWN,
-            'active': Transition.TRANSITION_ACTIVE_SHUTDOWN}
-_SERVICES = {
-    'relocalizer/change_state': ChangeState, 'relocalizer/get_state': GetState,
-    'relocalizer/get_available_transitions': GetAvailableTransitions,
-    'relocalizer/set_parameters': SetParameters,
-    'relocalizer/set_parameters_atomically': SetParametersAtomically,
-    'relocalizer/get_parameters': GetParameters,
-    'relocalizer/relocalize': Trigger, 'reinitialize_global_localization': Empty}
-_GOALS = {CONFIGURE: 'inactive', ACTIVATE: 'active', DEACTIVATE: 'inactive',
-          CLEANUP: 'unconfigured', **dict.fromkeys(SHUTDOWN.values(), 'finalized')}
 _CLOCK_TICK_S = 0.02
-ASK_AGAIN_S = 15.0
 
 
-class ManagedRobot(Peer):
+class ManagedRobot(NodeServices):
     """A node without autostart and all around it; camera and clock run while anything waits.
 
     Attributes:
@@ -62,7 +40,7 @@ class ManagedRobot(Peer):
     def __init__(self, nursery: Nursery, context: rclpy.Context, model: Path | str,
                  **parameters: Any) -> None:
         namespace = f'/robot_{uuid.uuid4().hex[:8]}'
-        super().__init__(namespace, context, connect=False)
+        super().__init__(namespace, context)
         self.reports: list[DiagnosticStatus] = []
         self.report_times_s: list[float] = []
         self.image_stamps_ns: list[int] = []
@@ -77,9 +55,6 @@ class ManagedRobot(Peer):
         qos = QoSProfile(depth=100)
         self._transforms = self.node.create_publisher(TFMessage, 'tf', qos)
         self.node.create_subscription(DiagnosticArray, 'diagnostics', self._on_diagnostics, qos)
-        self._clients: dict[str, Client] = {
-            name: self.node.create_client(kind, name)
-            for name, kind in _SERVICES.items()}
         if self.is_clock_simulated:
             self._clock = self.node.create_publisher(ClockMsg, 'clock', qos)
             self._timer(_CLOCK_TICK_S, self._tick)
@@ -94,12 +69,6 @@ class ManagedRobot(Peer):
               for part in ('-r', f'/{topic}:={topic}')),
             *(part for name, value in values.items()
               for part in ('-p', f'{name}:={_yaml(value)}'))])
-
-    def await_services(self) -> None:
-        """Wait until every service of the node is there."""
-        self.wait_until(lambda: all(client.service_is_ready()
-                                    for client in self._clients.values()))
-        self.spin(0.2)  # the way back may still be matching
 
     def begin(self, *transitions: int) -> ManagedRobot:
         """Wait for the node and lead it, all the way to active if nothing else is said."""
@@ -123,65 +92,6 @@ class ManagedRobot(Peer):
     def is_watched(self) -> bool:
         """Whether the node listens to images."""
         return self._images.get_subscription_count() > 0
-
-    # The manager
-
-    def change(self, transition: int) -> bool:
-        """Ask for a transition; whether it was made."""
-        request = ChangeState.Request(transition=Transition(id=transition))
-        asked = self.ask('relocalizer/change_state', request)
-        if self.is_answered_soon(asked):
-            return asked.result().success
-        # Not to be asked twice if it was the answer that was lost.
-        return (self.state() == _GOALS[transition]
-                or self.call('relocalizer/change_state', request).success)
-
-    def state(self) -> str:
-        """Label of the lifecycle state."""
-        return self.call('relocalizer/get_state', GetState.Request()).current_state.label
-
-    def set(self, **parameters: Any) -> list[SetParametersResult]:
-        """Set parameters one by one."""
-        return self.call('relocalizer/set_parameters', SetParameters.Request(
-            parameters=_messages(parameters))).results
-
-    def set_together(self, **parameters: Any) -> SetParametersResult:
-        """Set parameters, all or none."""
-        return self.call('relocalizer/set_parameters_atomically',
-                         SetParametersAtomically.Request(parameters=_messages(parameters))).result
-
-    def get(self, name: str) -> Any:
-        """The value of a parameter."""
-        value = self.call('relocalizer/get_parameters',
-                          GetParameters.Request(names=[name])).values[0]
-        return rclpy.parameter.parameter_value_to_python(value)
-
-    def ask(self, service: str, request: Any) -> Future:
-        """Call a service, not waiting for its answer."""
-        return self._clients[service].call_async(request)
-
-    def call(self, service: str, request: Any) -> Any:
-        """Call a service and wait.
-
-        Either way is lost now and then where the other side of a new connection is not there yet
-        ("client will not receive response" in the node's log). A caller would ask again.
-        """
-        future = self.ask(service, request)
-        if not self.is_answered_soon(future):
-            future = self.ask(service, request)
-            self.wait_until(future.done)
-        return future.result()
-
-    def is_answered_soon(self, future: Future) -> bool:
-        """Wait for an answer, but not as long as if it were lost."""
-        end_s = time.monotonic() + ASK_AGAIN_S
-        while not future.done() and time.monotonic() < end_s:
-            self.spin(0.01)
-        return future.done()
-
-    def relocalize(self) -> Future:
-        """Ask where the robot is."""
-        return self.ask('relocalizer/relocalize', Trigger.Request())
 
     # The diagnostics
 
@@ -292,11 +202,6 @@ def to_ns(stamp: Time) -> int:
 def to_stamp(time_ns: int) -> Time:
     """The stamp that the number stands for."""
     return Time(sec=time_ns // 10**9, nanosec=time_ns % 10**9)
-
-
-def _messages(parameters: dict[str, Any]) -> list[Any]:
-    return [Parameter(name, value=value).to_parameter_msg()
-            for name, value in parameters.items()]
 
 
 def _yaml(value: Any) -> str:

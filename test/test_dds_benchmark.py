@@ -62,7 +62,8 @@ def test_node_empty_node_and_model_answer_the_same_images(tmp_path):
         figures = steady[target]
         assert 5 <= figures['sent'] <= 11 and figures['answered'] >= 0.7 * figures['sent']
         assert 0.0 < figures['latency_ms']['p5'] <= figures['latency_ms']['median'] < 1000.0
-    assert steady['node']['latency_ms']['median'] > steady['process']['latency_ms']['median']
+    # Of the quickest answers: other programs' work is in the ordinary ones.
+    assert steady['node']['latency_ms']['p5'] > steady['process']['latency_ms']['p5']
     assert steady['node']['refused'] == 0
     assert result['loads']['flat_out']['node']['waited'] == 0
     assert result['memory_mb']['node'] > result['memory_mb']['empty_node'] > 10.0

@@ -57,16 +57,16 @@ def few_frames(parts) -> tuple[Scene, ...]:
     return tuple(replace(part, frames=part.frames[:12]) for part in parts)
 
 
-@pytest.fixture(scope='module')
-def model(parts, tmp_path_factory) -> Path:
-    run_dir = tmp_path_factory.mktemp('trained') / 'run'
-    train(parts[0], run_dir)
-    return run_dir / 'model.pt'
-
-
 def measure_nothing(module, frames, device) -> dict:
     """In place of errors, where a test does not look at them."""
     return {}
+
+
+@pytest.fixture(scope='module')
+def model(parts, tmp_path_factory) -> Path:
+    run_dir = tmp_path_factory.mktemp('trained') / 'run'
+    train(parts[0], run_dir, evaluate=measure_nothing)
+    return run_dir / 'model.pt'
 
 
 def finetune(model: Path, scene: Scene, out: Path, *overrides: str, labels: str = 'position',

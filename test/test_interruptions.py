@@ -13,8 +13,9 @@ pytest.importorskip('rclpy', reason='needs ROS 2 (or its wheels)')
 pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 from colour_model import write_model
-from node_manager import ACTIVATE, CONFIGURE, to_ns
+from node_manager import to_ns
 from node_peer import HEIGHT, WIDTH, info
+from node_services import ACTIVATE, CONFIGURE
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 
 SECOND_NS = 10**9

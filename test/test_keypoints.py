@@ -10,12 +10,9 @@ from box_room import smooth_noise
 from torch import Tensor
 
 from implicit_relocalizer.data.augmentation import warp_to_view
-from implicit_relocalizer.network.descriptor import (
-    GradientDescriptor,
-    grey_images,
-    normalise_and_clip,
-)
+from implicit_relocalizer.network.descriptor import GradientDescriptor
 from implicit_relocalizer.network.encoders import Encoder, build_encoder, cell_centres
+from implicit_relocalizer.network.filters import grey_images
 from implicit_relocalizer.network.keypoints import (
     KeypointDescriptor,
     KeypointSampler,
@@ -135,8 +132,8 @@ def test_keypoints_stay_on_their_spots(zoom, roll_deg, shift_px, share, median_p
 
 def described_at(encoder, grey_bhw, pixels_bn2, spacing_px):
     """(B, N, numbers): one spacing's part of the descriptors."""
-    pooled = encoder.pool_at(grey_bhw, pixels_bn2, spacing_px)
-    return normalise_and_clip(pooled.permute(0, 2, 1, 3).flatten(2), 2)
+    described = encoder.describe_at(grey_bhw, pixels_bn2).unflatten(2, [-1, NUMBERS_PER_SPACING])
+    return described[:, :, encoder.spacings_px.index(spacing_px)]
 
 
 @pytest.mark.parametrize(('index', 'tolerance'), [(0, 0.012), (1, 0.006), (2, 0.028)])

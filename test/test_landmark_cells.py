@@ -8,8 +8,12 @@ import torch
 from implicit_relocalizer.network.landmark_cells import (
     PROBES,
     arrange_in_cells,
+    best_members,
+    cell_blocks,
     cell_count,
     cell_size,
+    likeliest_cells,
+    quarter,
     search_cells,
 )
 from implicit_relocalizer.network.landmarks import LandmarkHead
@@ -42,7 +46,8 @@ def test_searching_every_cell_is_searching_everything(count, dtype):
     order, centres = arrange_in_cells(keys.float(), CELLS, torch.Generator().manual_seed(0))
     assert sorted(order.tolist()) == list(range(count))
     queries = unit(50, 1)
-    products, rows = search_cells(queries, keys[order].to(dtype), centres, 16, probes=CELLS)
+    blocks = cell_blocks(keys[order].to(dtype), CELLS)
+    products, rows = search_cells(queries, blocks, centres, count, 16, probes=CELLS)
     expected, expected_rows = (queries @ keys[order].float().T).topk(16, dim=1)
     torch.testing.assert_close(products, expected)
     assert (rows == expected_rows).float().mean() > 0.99, 'but for equal products'
@@ -94,7 +99,24 @@ def test_a_head_made_ready_answers_the_same():
     head = torch.jit.script(arranged_head(CELLS))
     before = head(unit(40, 3))
     head.make_ready()
-    assert head.float_keys_md.shape == (COUNT, SIZE)
+    assert head.blocks_cds.shape == (CELLS, SIZE, COUNT // CELLS)
     for now, then in zip(head(unit(40, 3)), before, strict=True):
         torch.testing.assert_close(now, then)
-    assert 'float_keys_md' not in arranged_head(CELLS).state_dict()
+    assert 'blocks_cds' not in arranged_head(CELLS).state_dict()
+
+
+def test_the_best_of_quarters_are_the_best_of_all():
+    values = unit(40, 7).abs() + torch.arange(40).unsqueeze(1)  # rows of 16
+    expected, expected_column = values.topk(5, dim=1)
+    row = torch.arange(40).unsqueeze(1)
+    column = quarter(values).topk(4, dim=1)[1]  # all of them
+    best, best_row, best_column = best_members(values, row.expand_as(column), column, 5, True)
+    assert torch.equal(best, expected) and torch.equal(best_column, expected_column)
+    assert (best_row == row).all()
+
+
+@pytest.mark.parametrize('cells', [24, 26])  # a multiple of four and not
+def test_the_likeliest_cells_are_those_of_brute_force(cells):
+    queries, centres = unit(50, 1), unit(cells, 2)
+    found = likeliest_cells(queries, centres, 6).sort(dim=1)[0]
+    assert torch.equal(found, (queries @ centres.T).topk(6, dim=1)[1].sort(dim=1)[0])

@@ -14,7 +14,7 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.srv import GetAvailableTransitions
-from node_manager import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN
+from node_services import ACTIVATE, CLEANUP, CONFIGURE, DEACTIVATE, SHUTDOWN
 from rclpy.node import NodeNameNonExistentError
 
 CYCLES = 50

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Refinement where no pose can be had, its derivatives, and the forms it runs in."""
 
+import math
+
 import pytest
 import torch
 from noisy_pixels import DEVICES, DTYPES, scene
@@ -144,3 +146,21 @@ def test_autocast_does_not_coarsen_the_result(device):
     with torch.autocast(device, torch.bfloat16):
         mixed = refine_pose(*inputs)
     torch.testing.assert_close(mixed, plain)
+
+
+@pytest.mark.parametrize('degrees', [30.0, 60.0, 120.0, 180.0])
+def test_a_pose_that_is_far_off_stays_rigid(degrees):
+    """Steps that turn by more than their series is good for may not bend the pose."""
+    generator = torch.Generator().manual_seed(0)
+    points = torch.rand(1, 60, 3, generator=generator) * 2.0 + torch.tensor([-1.0, -1.0, 2.0])
+    K = torch.tensor([[[300.0, 0.0, 180.0], [0.0, 300.0, 120.0], [0.0, 0.0, 1.0]]])
+    pixels = points[..., :2] / points[..., 2:] * 300.0 + torch.tensor([180.0, 120.0])
+    angle = torch.tensor(math.radians(degrees))
+    c, s, zero, one = angle.cos(), angle.sin(), torch.tensor(0.0), torch.tensor(1.0)
+    for rows in ([c, -s, zero, s, c, zero, zero, zero, one],
+                 [c, zero, s, zero, one, zero, -s, zero, c]):
+        R, t, _, errors_px = refine_pose(torch.stack(rows).view(1, 3, 3), torch.zeros(1, 3),
+                                         points, pixels, K, torch.ones(1, 60), iterations=5,
+                                         start_delta_px=200.0)
+        torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3)[None], rtol=0.0, atol=1e-5)
+        assert torch.det(R[0]) > 0.99 and t.isfinite().all() and errors_px.isfinite().all()

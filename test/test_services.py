@@ -13,7 +13,7 @@ pytest.importorskip('tf2_ros', reason='needs tf2_ros (or pip_overlay)')
 
 from colour_model import write_model
 from diagnostic_msgs.msg import DiagnosticStatus
-from node_manager import ACTIVATE, CONFIGURE, DEACTIVATE
+from node_services import ACTIVATE, CONFIGURE, DEACTIVATE
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import PointCloud2
 from std_srvs.srv import Empty

@@ -21,6 +21,7 @@ from implicit_relocalizer.training.checkpoint import load_checkpoint
 from implicit_relocalizer.training.configuration import AlignmentConfig, TrainingConfig
 from implicit_relocalizer.training.configuration_file import load_configuration
 from implicit_relocalizer.training.loop import LoopOptions, LoopState, run_stage
+from implicit_relocalizer.training.measurement import Evaluate
 from implicit_relocalizer.training.stage_log import StageLog
 from implicit_relocalizer.training.trainer import train_scene
 
@@ -47,10 +48,11 @@ def configuration(folder: Path, *overrides: str) -> TrainingConfig:
     return load_configuration(write_settings(folder), list(overrides))
 
 
-def train(scene: Scene, run_dir: Path, *overrides: str, **options: Any) -> dict[str, Any]:
+def train(scene: Scene, run_dir: Path, *overrides: str, evaluate: Evaluate = measure_accuracy,
+          **options: Any) -> dict[str, Any]:
     """Train in this process."""
     config = configuration(run_dir.parent, *overrides)
-    return train_scene(scene, config, run_dir, measure_accuracy, show_progress=False, **options)
+    return train_scene(scene, config, run_dir, evaluate, show_progress=False, **options)
 
 
 def train_command(scene_dir: Path, run_dir: Path, *overrides: str) -> list[str]:

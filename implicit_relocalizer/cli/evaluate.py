@@ -16,10 +16,10 @@ from implicit_relocalizer.cli.scene_arguments import add_scene_arguments, read_s
 from implicit_relocalizer.cli.subparsers import Subparsers
 from implicit_relocalizer.data.frames import Scene, SceneError
 from implicit_relocalizer.data.readers.bag_options import BagOptions
-from implicit_relocalizer.network.model_file import ModelMetadata
 
 if TYPE_CHECKING:
     from implicit_relocalizer.evaluation.locating import LocatedFrame
+    from implicit_relocalizer.network.model_file import ModelMetadata
 
 logger = logging.getLogger(__name__)
 

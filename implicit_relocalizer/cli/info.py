@@ -9,7 +9,6 @@ import json
 from pathlib import Path
 
 from implicit_relocalizer.cli.subparsers import Subparsers
-from implicit_relocalizer.network.model_file import read_metadata
 
 
 def add_parser(commands: Subparsers) -> None:
@@ -21,6 +20,7 @@ def add_parser(commands: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the metadata as JSON."""
+    from implicit_relocalizer.network.model_file import read_metadata
     metadata = read_metadata(options.model)
     print(json.dumps({'file': str(options.model), 'bytes': options.model.stat().st_size,
                       **json.loads(metadata.to_json())}, indent=2))

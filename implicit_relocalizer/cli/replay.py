@@ -78,7 +78,7 @@ def _replay(options: argparse.Namespace) -> None:
     device = choose_device(settings.device)
     workers = options.workers or (1 if device.type == 'cuda' or settings.num_threads != 1
                                   else len(os.sched_getaffinity(0)))
-    runner = ModelRunner(settings.model, device)
+    runner = ModelRunner(settings.model, device, settings.cuda_graphs)
     runner.warm_up()
     result = replay_bag(options.bag, options.out, runner, settings, ReplayOptions(
         options.image_topic, options.camera_info_topic, options.inference_ms or Pace(),

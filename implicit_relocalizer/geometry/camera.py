@@ -62,6 +62,8 @@ def crop_intrinsics(K_b33: Tensor, left_px: float, top_px: float) -> Tensor:
 
 
 def _image_map(K_b33: Tensor, scale_x: float, scale_y: float, x_px: float, y_px: float) -> Tensor:
-    rows = [[scale_x, x_px], [scale_y, y_px], [1.0, 0.0]]
-    scale_31, shift_31 = torch.tensor(rows, dtype=K_b33.dtype, device=K_b33.device).split(1, dim=1)
-    return torch.addcmul(K_b33 * scale_31, shift_31, K_b33[..., 2:, :])
+    # Row by row with plain numbers: a tensor of them would be copied to a GPU for every image.
+    last_b13 = K_b33.narrow(-2, 2, 1)
+    return torch.cat([torch.add(K_b33.narrow(-2, 0, 1) * scale_x, last_b13, alpha=x_px),
+                      torch.add(K_b33.narrow(-2, 1, 1) * scale_y, last_b13, alpha=y_px),
+                      last_b13], dim=-2)

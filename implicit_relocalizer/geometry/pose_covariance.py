@@ -70,9 +70,10 @@ def covariance_of_rows(rows_172n: Tensor, squared_n: Tensor, weights_n: Tensor,
     scores_6n = (rows_172n[0, :6] * rows_172n[0, 6:]).sum(1) * weights_n
     # What the image says nothing about is known to 100 m and 3 rad; nothing is known better than
     # to half a millimetre and a hundredth of a degree.
-    prior_66 = torch.diag(torch.tensor([1e-4] * 3 + [0.1] * 3, dtype=torch.float64))
-    floor_66 = torch.diag(torch.tensor([2.5e-7] * 3 + [3e-8] * 3, dtype=torch.float64))
-    prior_66, floor_66 = prior_66.to(weights_n.device), floor_66.to(weights_n.device)
+    variances_26 = torch.tensor([[1e-4, 1e-4, 1e-4, 0.1, 0.1, 0.1],
+                                 [2.5e-7, 2.5e-7, 2.5e-7, 3e-8, 3e-8, 3e-8]], dtype=torch.float64)
+    prior_66 = torch.diag(variances_26[0]).to(weights_n)
+    floor_66 = torch.diag(variances_26[1]).to(weights_n)
     inverse_66 = torch.linalg.inv_ex(information_66 + prior_66)[0]
     half_6n = torch.mm(inverse_66, scores_6n)
     correction = (count / (count - 3.0).clamp(min=0.1)).clamp(max=10.0)

@@ -23,6 +23,14 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     return a @ b
 
 
+def add_product(c_bmn: Tensor, a_bmk: Tensor, b_bkn: Tensor, scale: float) -> Tensor:
+    """c + scale a @ b, in one operation and in the precision of all three; see `matmul`."""
+    if not torch.jit.is_scripting():
+        with torch.autocast(a_bmk.device.type, enabled=False):
+            return torch.baddbmm(c_bmn, a_bmk, b_bkn, alpha=scale)
+    return torch.baddbmm(c_bmn, a_bmk, b_bkn, alpha=scale)
+
+
 def depthwise(images_bchw: Tensor, kernels_c1hw: Tensor, padding: List[int]) -> Tensor:
     """Each channel convolved with its own kernel, in the precision of both; see `matmul`."""
     if not torch.jit.is_scripting():

@@ -7,16 +7,20 @@ from __future__ import annotations
 import gc
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from implicit_relocalizer.localization.estimate import MappedBounds, PoseEstimate, WeightedPoints
+from implicit_relocalizer.localization.cuda_accelerator import CudaAccelerator
+from implicit_relocalizer.localization.estimate import MappedBounds, PoseEstimate
+from implicit_relocalizer.localization.inference import DirectInference, Inference
 from implicit_relocalizer.localization.rejection import NoPoseError, Reason
+from implicit_relocalizer.localization.staged_inference import StagedInference
 from implicit_relocalizer.network.model_file import (
     OUTPUT_NAMES,
     ModelFileError,
@@ -25,6 +29,7 @@ from implicit_relocalizer.network.model_file import (
     make_ready,
 )
 
+T = TypeVar('T')
 _LEAST_WARM_UP_CALLS, _MOST_WARM_UP_CALLS = 4, 12
 _STEADY_SHARE = 0.1
 
@@ -75,8 +80,14 @@ class ModelRunner:
         device: Where it runs.
     """
 
-    def __init__(self, path: Path, device: torch.device) -> None:
+    def __init__(self, path: Path, device: torch.device, cuda_graphs: bool = True) -> None:
         """Load the model.
+
+        Args:
+            path: Of the model file.
+            device: Where to run it.
+            cuda_graphs: On CUDA, capture the model once for each size of images and replay it,
+                where it can be captured.
 
         Raises:
             ModelFileError: the file cannot be used.
@@ -87,6 +98,12 @@ class ModelRunner:
         torch.set_flush_denormal(True)
         self._module, self.metadata = load_model(path, device)
         self._ready = make_ready(self._module)
+        self._inference: Inference = DirectInference(self._ready)
+        if device.type == 'cuda':
+            # Ten bits of a number, that nobody has compared errors with; by default products of
+            # matrices keep all of theirs, and convolutions do not.
+            torch.backends.cudnn.allow_tf32 = False
+            self._inference = StagedInference(self._ready, CudaAccelerator(device), cuda_graphs)
 
     @property
     def module(self) -> torch.jit.ScriptModule:
@@ -103,7 +120,6 @@ class ModelRunner:
         """Where the training cameras were."""
         return MappedBounds(self.metadata.position_min_m, self.metadata.position_max_m)
 
-    @torch.inference_mode()
     def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
                with_points: bool = False) -> PoseEstimate:
         """Estimate the camera's pose.
@@ -116,29 +132,24 @@ class ModelRunner:
         Raises:
             NoPoseError: the model failed on this image.
         """
-        image = torch.from_numpy(image_hw3).to(self.device)
-        K = torch.from_numpy(K_33).to(self.device, torch.float32)
         try:
-            outputs = self._ready(image, K)
-            # One download: each would wait for a GPU by itself.
-            numbers_50 = torch.cat([outputs[name].double().flatten() for name in (
-                'R_world_camera', 't_world_camera', 'covariance', 'confidence',
-                'inlier_fraction')]).cpu().numpy()
-            points = WeightedPoints(*(outputs[name].float().cpu().numpy() for name in (
-                'points_world', 'weights'))) if with_points and 'points_world' in outputs else None
+            return self._inference.locate(image_hw3, K_33, with_points)
         except RuntimeError as error:
             # TorchScript puts the reason last, under the trace of its own sources.
             reason = str(error).strip().splitlines()[-1]
             raise NoPoseError(Reason.MODEL, f'the model failed on this image: {reason}') from error
-        return PoseEstimate(
-            numbers_50[:9].reshape(3, 3), numbers_50[9:12], numbers_50[12:48].reshape(6, 6),
-            float(numbers_50[48]), float(numbers_50[49]), points)
+
+    def recorded(self, call: Callable[[], T]) -> Callable[[], T]:
+        """A call of a step made as the model is: on CUDA a graph, whose tensors are overwritten
+        by its next call; elsewhere the call itself."""
+        return self._inference.recorded(call)
 
     def warm_up(self) -> list[float]:
         """Call the model at the training resolution, so that no real image waits.
 
         TorchScript profiles and compiles during its first calls, which are several times slower
-        than the later ones. It is called until two calls in a row take about the same time.
+        than the later ones. It is called until two calls in a row take about the same time; on
+        CUDA, until it was captured as well.
 
         Returns:
             How long each call took, in seconds.
@@ -152,7 +163,7 @@ class ModelRunner:
         K_33 = np.asarray(self.metadata.K_33, np.float64)
         durations_s: list[float] = []
         try:
-            while not is_warm(durations_s):
+            while not (is_warm(durations_s) and self._inference.is_settled((width, height))):
                 started_s = time.perf_counter()
                 self.locate(image_hw3, K_33)
                 durations_s.append(time.perf_counter() - started_s)

@@ -48,6 +48,8 @@ PARAMETERS: tuple[ParameterEntry, ...] = (
            ('auto', 'cpu', 'cuda')),
     _fixed('num_threads', 1, 'CPU threads of the model; 0 leaves the choice to torch.',
            limits=(0, 1024)),
+    _fixed('cuda_graphs', True, 'On CUDA, capture the model once for each size of images and '
+                                'replay it; false calls it step by step.'),
     _fixed('autostart', True, 'Configure and activate without a lifecycle manager; a failure then '
                               'ends the program.'),
     _fixed('mode', 'continuous', 'When images are looked at: until a first pose is agreed on, '

@@ -28,6 +28,7 @@ class Parameters:
     model: Path
     device: str
     num_threads: int
+    cuda_graphs: bool
     autostart: bool
     mode: str
     map_frame: str

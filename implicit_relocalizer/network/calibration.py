@@ -133,10 +133,11 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     depth_n1 = torch.linalg.vector_norm(points_camera_n3, dim=1, keepdim=True)
     disagreement_n1 = (apart_n1 / depth_n1).clamp(1e-4, 1e4).log()
     x_n1, y_n1 = (pixels_n2 / input_width).split(1, dim=1)
-    share_n = (agreeing_n / agreed.clamp(min=1e-12)).double()
+    share_n = agreeing_n / agreed.clamp(min=1e-12)
     columns_n8 = torch.cat([x_n1, y_n1, x_n1 * x_n1, y_n1 * y_n1, x_n1 * y_n1,
                             squared_errors_n.unsqueeze(1), disagreement_n1,
-                            share_n.unsqueeze(1)], dim=1)
+                            share_n.unsqueeze(1)], dim=1).double()  # after, not one by one
+    share_n = share_n.double()
     x, y, xx, yy, xy, squared, disagreement, per_count = torch.mv(columns_n8.t(), share_n).unbind()
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     # The smaller eigenvalue of [[xx, xy], [xy, yy]].
@@ -152,7 +153,6 @@ def answer_features(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
              [1e3, 1e9, 1e6, 1e6, 1.0, 1e4, 1e3, 1e6],
              [0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0],
              [1.0, 1.0, 0.5, 0.5, 0.5, 1.0, 1.0, 1.0]]
-    least_f, most_f, offset_f, half_f = torch.tensor(
-        table, dtype=torch.float64).to(values_f.device).unbind()
-    values_f = torch.clamp(values_f + offset_f, least_f, most_f)
-    return (torch.log(values_f) * half_f).nan_to_num(0.0, 20.0, -20.0)
+    table_4f = torch.tensor(table, dtype=torch.float64).to(values_f)
+    values_f = torch.clamp(values_f + table_4f[2], table_4f[0], table_4f[1])
+    return (torch.log(values_f) * table_4f[3]).nan_to_num(0.0, 20.0, -20.0)

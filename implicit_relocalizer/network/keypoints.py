@@ -15,15 +15,18 @@ from torch import Tensor, nn
 from implicit_relocalizer.network.descriptor import (
     CELLS,
     GradientDescriptor,
-    blur,
-    blur_maps,
-    gradient_maps,
-    grey_images,
     normalise_and_clip,
-    reach,
+    scale_maps,
     shrink_factor,
 )
 from implicit_relocalizer.network.encoders import Encoder
+from implicit_relocalizer.network.filters import (
+    blur,
+    blur_maps,
+    gaussian_radius,
+    grey_images,
+    reach,
+)
 from implicit_relocalizer.network.image_input import unit_range
 
 POINTS_PER_IMAGE = 500
@@ -47,31 +50,41 @@ class KeypointDescriptor(GradientDescriptor):
         """Descriptors and pixels of the keypoints, strongest first."""
         grey_bhw = grey_images(images_b3hw)
         pixels_bn2 = strongest_keypoints(grey_bhw, self.points_per_image, self.stride)
-        pooled = [self.pool_at(grey_bhw, pixels_bn2, s) for s in self.spacings_px]
-        vectors_bnsc = torch.stack(pooled, dim=1).permute(0, 3, 1, 2, 4).flatten(3)
-        return normalise_and_clip(vectors_bnsc, 3).flatten(2), pixels_bn2
+        return self.describe_at(grey_bhw, pixels_bn2), pixels_bn2
 
-    def pool_at(self, grey_bhw: Tensor, pixels_bn2: Tensor, spacing_px: float) -> Tensor:
-        """What the grid pools with one spacing, were a cell centred on the pixels.
+    def describe_at(self, grey_bhw: Tensor, pixels_bn2: Tensor) -> Tensor:
+        """(B, N, channels): what the grid's cells have, were they centred on the pixels."""
+        positions_sbnp2, per_reach_sbnp = self._pooling_positions(grey_bhw, pixels_bn2)
+        pooled: List[Tensor] = []
+        for scale, spacing_px in enumerate(self.spacings_px):
+            sigma_px = 0.6 * spacing_px / shrink_factor(spacing_px)
+            margin_px = gaussian_radius(sigma_px)
+            maps_bohw = blur_maps(scale_maps(grey_bhw, spacing_px, margin_px), sigma_px, margin_px)
+            pooled_bonp = nn.functional.grid_sample(
+                maps_bohw, positions_sbnp2[scale], mode='bilinear', padding_mode='zeros',
+                align_corners=False)
+            # whole, before the points become the first: half the time
+            pooled.append((pooled_bonp * per_reach_sbnp[scale].unsqueeze(1)).transpose(1, 2))
+        vectors_bnsc = torch.stack(pooled, dim=2).flatten(3)
+        return normalise_and_clip(vectors_bnsc, 3).flatten(2)
+
+    def _pooling_positions(self, grey_bhw: Tensor, pixels_bn2: Tensor) -> Tuple[Tensor, Tensor]:
+        """Where each spacing pools around the pixels, row by row, and how much of it is image.
 
         Returns:
-            pooled_bonp: of each orientation, the pooling positions row by row.
+            positions_sbnp2 from -1 to 1, and per_reach_sbnp, one over that of the Gaussians.
         """
-        batch, height, width = grey_bhw.shape
-        sigma_px = 0.6 * spacing_px
-        pooled = blur_maps(gradient_maps(grey_bhw, spacing_px),
-                           sigma_px / shrink_factor(spacing_px))
-        shift = (torch.arange(self.side, device=grey_bhw.device, dtype=grey_bhw.dtype)
-                 - 0.5 * (self.side - 1)) * spacing_px
-        x = pixels_bn2[:, :, 0].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, 1, -1)
-        y = pixels_bn2[:, :, 1].reshape(batch, -1, 1, 1) + shift.reshape(1, 1, -1, 1)
-        per_reach = (reach(x, width, sigma_px) * reach(y, height, sigma_px)).reciprocal()
-        x, y = torch.broadcast_tensors((2.0 * x + 1.0) / width - 1.0,
-                                       (2.0 * y + 1.0) / height - 1.0)
-        positions = torch.stack([x, y], dim=-1).flatten(2, 3)
-        pooled = nn.functional.grid_sample(pooled, positions, mode='bilinear',
-                                           padding_mode='zeros', align_corners=False)
-        return pooled * per_reach.flatten(2).unsqueeze(1)
+        spacing_s1111 = torch.tensor(self.spacings_px).to(grey_bhw).view(-1, 1, 1, 1, 1)
+        step_k = (torch.arange(self.side) - 0.5 * (self.side - 1)).to(grey_bhw)
+        at_sbn2k = pixels_bn2.unsqueeze(3) + spacing_s1111 * step_k
+        x_sbn1k, y_sbn1k = at_sbn2k.split(1, dim=3)
+        sigma_s1111 = 0.6 * spacing_s1111
+        per_reach_sbnkk = (reach(y_sbn1k, grey_bhw.shape[1], sigma_s1111).transpose(3, 4)
+                           * reach(x_sbn1k, grey_bhw.shape[2], sigma_s1111)).reciprocal_()
+        x_sbnkk, y_sbnkk = torch.broadcast_tensors(
+            (2.0 * x_sbn1k + 1.0) / grey_bhw.shape[2] - 1.0,
+            ((2.0 * y_sbn1k + 1.0) / grey_bhw.shape[1] - 1.0).transpose(3, 4))
+        return torch.stack([x_sbnkk, y_sbnkk], dim=-1).flatten(3, 4), per_reach_sbnkk.flatten(3)
 
 
 class KeypointSampler(Encoder):
@@ -101,9 +114,9 @@ class KeypointSampler(Encoder):
     def features_at(self, images_b3hw: Tensor, pixels_bn2: Tensor) -> Tensor:
         """The grid's features interpolated at pixels: (B, N, channels)."""
         grid_bchw = self.encoder(unit_range(images_b3hw)).float()
-        size = torch.tensor([images_b3hw.shape[3], images_b3hw.shape[2]],
-                            device=pixels_bn2.device, dtype=pixels_bn2.dtype)
-        positions = ((2.0 * pixels_bn2 + 1.0) / size - 1.0).unsqueeze(1)
+        x_bn1, y_bn1 = (2.0 * pixels_bn2 + 1.0).split(1, dim=2)
+        positions = torch.cat([x_bn1 / images_b3hw.shape[3] - 1.0,
+                               y_bn1 / images_b3hw.shape[2] - 1.0], dim=2).unsqueeze(1)
         features = nn.functional.grid_sample(grid_bchw, positions, mode='bilinear',
                                              padding_mode='border', align_corners=False)
         return features.squeeze(2).transpose(1, 2)
@@ -124,10 +137,11 @@ def hessian_response(grey_bhw: Tensor, sigma_px: float) -> Tensor:
     """|determinant of the Hessian| of the blurred images, times sigma^4: (B, H, W)."""
     smooth = blur(grey_bhw, sigma_px)
     p = nn.functional.pad(smooth.unsqueeze(1), (1, 1, 1, 1), mode='replicate')[:, 0]
-    xx = p[:, 1:-1, 2:] - 2.0 * smooth + p[:, 1:-1, :-2]
-    yy = p[:, 2:, 1:-1] - 2.0 * smooth + p[:, :-2, 1:-1]
-    xy = 0.25 * (p[:, 2:, 2:] + p[:, :-2, :-2] - p[:, 2:, :-2] - p[:, :-2, 2:])
-    return (xx * yy - xy * xy).abs() * sigma_px ** 4
+    # In place, on what is made here: each pass over the image counts.
+    xx = (p[:, 1:-1, 2:] + p[:, 1:-1, :-2]).sub_(smooth, alpha=2.0)
+    yy = (p[:, 2:, 1:-1] + p[:, :-2, 1:-1]).sub_(smooth, alpha=2.0)
+    xy = (p[:, 2:, 2:] + p[:, :-2, :-2]).sub_(p[:, 2:, :-2]).sub_(p[:, :-2, 2:])
+    return xx.mul_(yy).addcmul_(xy, xy, value=-0.0625).abs_().mul_(sigma_px ** 4)
 
 
 def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tensor]:
@@ -147,7 +161,7 @@ def strongest_in_cells(response_bhw: Tensor, cell_px: int) -> Tuple[Tensor, Tens
     y = (cell // columns) * cell_px + index // cell_px
     x = (cell % columns) * cell_px + index % cell_px
     y, x = y.clamp(1, height - 2), x.clamp(1, width - 2)
-    step = torch.tensor([-1, 0, 1], device=response_bhw.device)
+    step = torch.tensor([-1, 0, 1]).to(index)
     around_9 = (step.unsqueeze(1) * width + step).flatten()
     index_bn9 = (y * width + x).unsqueeze(2) + around_9
     around_bn9 = response_bhw.reshape(batch, -1).gather(1, index_bn9.flatten(1)).view(

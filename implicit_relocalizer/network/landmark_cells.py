@@ -12,8 +12,8 @@ from typing import List, Tuple
 import torch
 from torch import Tensor
 
-PROBES = 6
-# Rows of a cell and of the blocks that stand for their best member are multiples of it.
+PROBES = 4
+# Keys of a cell, and landmarks of a head, are a multiple of it.
 GROUP = 16
 LEAST_CELL = 400
 MOST_CELLS = 128
@@ -33,58 +33,100 @@ def cell_size(landmarks: int, cells: int) -> int:
     return -(-landmarks // (16 * cells)) * 16
 
 
-def search_cells(queries_nd: Tensor, keys_md: Tensor, centres_cd: Tensor, candidates: int,
-                 probes: int = PROBES, group: int = GROUP) -> Tuple[Tensor, Tensor]:
+def cell_blocks(keys_md: Tensor, cells: int) -> Tensor:
+    """The keys of each cell as columns, float32: (cells, key_size, cell_size), a view."""
+    landmarks = keys_md.shape[0]
+    size = -(-landmarks // (16 * cells)) * 16
+    start_c1 = (torch.arange(cells, device=keys_md.device) * size).clamp(
+        max=landmarks - size).unsqueeze(1)
+    row_cs = start_c1 + torch.arange(size, device=keys_md.device)
+    keys_csd = keys_md.index_select(0, row_cs.flatten()).float().view(cells, size, -1)
+    return keys_csd.transpose(1, 2)
+
+
+def search_cells(queries_nd: Tensor, blocks_cds: Tensor, centres_cd: Tensor, landmarks: int,
+                 candidates: int, probes: int = PROBES) -> Tuple[Tensor, Tensor]:
     """The most similar keys of the likeliest cells.
 
     Args:
         queries_nd: Unit vectors.
-        keys_md: Cell by cell, of any type; float32 saves its conversion.
+        blocks_cds: Of `cell_blocks`; contiguous ones take two thirds of the time.
         centres_cd: Unit vectors.
+        landmarks: Keys there are.
         candidates: Keys returned per query, best first.
         probes: Cells searched per query.
-        group: See GROUP.
 
     Returns:
         products_nk with the keys as they are, and rows_nk.
     """
-    count, landmarks = queries_nd.shape[0], keys_md.shape[0]
-    cells = centres_cd.shape[0]
-    size = -(-landmarks // (16 * cells)) * 16
-    cell_np = torch.matmul(queries_nd, centres_cd.t()).topk(probes, dim=1)[1]
-    # Columns of the block are pairs of a query and a cell, cell by cell.
-    order = cell_np.flatten().argsort()
-    asked_dp = queries_nd[order // probes].t()
-    products_sp = torch.empty([size, count * probes], dtype=torch.float32,
+    count, cells, size = queries_nd.shape[0], blocks_cds.shape[0], blocks_cds.shape[2]
+    cell_r = likeliest_cells(queries_nd, centres_cd, probes).flatten()
+    # Rows of the block of products are pairs of a query and a cell, cell by cell.
+    order_r = cell_r.argsort()
+    asked_rd = queries_nd.index_select(0, order_r // probes)
+    counts: List[int] = torch.bincount(cell_r, minlength=cells).tolist()
+    products_rs = torch.empty([count * probes, size], dtype=torch.float32,
                               device=queries_nd.device)
-    counts: List[int] = torch.bincount(cell_np.flatten(), minlength=cells).tolist()
-    converts = keys_md.dtype != torch.float32
     first = 0
-    for cell, asked in enumerate(counts):
-        if asked > 0:
-            start = min(cell * size, landmarks - size)
-            columns = products_sp.narrow(1, first, asked)
-            keys = keys_md.narrow(0, start, size)
-            torch.mm(keys.float() if converts else keys, asked_dp.narrow(1, first, asked),
-                     out=columns)
-            if start < cell * size:  # rows that are the last but one cell's
-                columns[:cell * size - start] = -1e4
-            first += asked
-    # Groups stand for their best member: if a key is among the k best, its group is among the k
-    # best groups.
-    blocks = size // group
-    column_np = order.argsort().view(count, probes)
-    by_group_nq = products_sp.view(group, blocks, -1).amax(0).t()[column_np].flatten(1)
-    best_nq = by_group_nq.topk(min(candidates, by_group_nq.shape[1]), dim=1)[1]
-    probe_nq = best_nq // blocks
-    member_g = torch.arange(group, device=queries_nd.device) * blocks
-    row_nqg = (best_nq % blocks).unsqueeze(2) + member_g
-    column_nq1 = column_np.gather(1, probe_nq).unsqueeze(2)
-    product_nr = torch.take(products_sp, row_nqg * (count * probes) + column_nq1).flatten(1)
-    top = product_nr.topk(candidates, dim=1)
-    start_nq = (cell_np.gather(1, probe_nq) * size).clamp(max=landmarks - size)
-    rows_nr = (row_nqg + start_nq.unsqueeze(2)).flatten(1)
-    return top[0], rows_nr.gather(1, top[1])
+    for cell, asked in enumerate(asked_rd.split(counts)):
+        torch.mm(asked, blocks_cds[cell], out=products_rs.narrow(0, first, counts[cell]))
+        first += counts[cell]
+    twice = cells * size - landmarks
+    if twice > 0:  # keys of the last cell that are the last but one's too
+        products_rs.narrow(0, first - counts[-1], counts[-1]).narrow(1, 0, twice).fill_(-1e4)
+
+    quarter_rs = quarter(products_rs)
+    sixteenth_rs = quarter(quarter_rs)
+    row_r = torch.empty_like(order_r).scatter_(
+        0, order_r, torch.arange(count * probes, device=queries_nd.device))
+    blocks_b = torch.arange(sixteenth_rs.shape[1], device=queries_nd.device)
+    product_nm = sixteenth_rs.index_select(0, row_r).view(count, -1)
+    index_nk = product_nm.topk(min(candidates, product_nm.shape[1]), dim=1, sorted=False)[1]
+    row_nk = row_r.unsqueeze(1).expand(-1, len(blocks_b)).reshape(count, -1).gather(1, index_nk)
+    column_nk = blocks_b.expand(probes, -1).flatten().expand(count, -1).gather(1, index_nk)
+    _, row_nk, column_nk = best_members(quarter_rs, row_nk, column_nk, candidates, False)
+    product_nk, row_nk, column_nk = best_members(products_rs, row_nk, column_nk, candidates, True)
+    start_r = (cell_r * size).clamp(max=landmarks - size).index_select(0, order_r)
+    return product_nk, torch.take(start_r, row_nk) + column_nk
+
+
+def likeliest_cells(queries_nd: Tensor, centres_cd: Tensor, probes: int) -> Tensor:
+    """Which cells' centres are most like each query: (N, probes), in any order."""
+    similarity_nc = torch.matmul(queries_nd, centres_cd.t())
+    beyond = -similarity_nc.shape[1] % 4
+    similarity_nc = torch.nn.functional.pad(similarity_nc, [0, beyond], value=-2.0)
+    quarter_nc = quarter(similarity_nc)
+    column_np = quarter_nc.topk(min(probes, quarter_nc.shape[1]), dim=1, sorted=False)[1]
+    row_n1 = torch.arange(queries_nd.shape[0], device=queries_nd.device).unsqueeze(1)
+    return best_members(similarity_nc, row_n1.expand_as(column_np), column_np, probes, False)[2]
+
+
+def quarter(values_rs: Tensor) -> Tensor:
+    """(R, S / 4): the largest of the four numbers of a row that are S / 4 apart.
+
+    Halves against each other: `amax` took ten times as long.
+    """
+    half, quarter = values_rs.shape[1] // 2, values_rs.shape[1] // 4
+    half_rs = torch.maximum(values_rs.narrow(1, 0, half), values_rs.narrow(1, half, half))
+    return torch.maximum(half_rs.narrow(1, 0, quarter), half_rs.narrow(1, quarter, quarter))
+
+
+def best_members(values_rs: Tensor, row_nk: Tensor, column_nk: Tensor, count: int,
+                 in_order: bool) -> Tuple[Tensor, Tensor, Tensor]:
+    """The largest of the numbers that chosen numbers of `quarter(values_rs)` stand for.
+
+    If a number is among the k largest, the one that stands for it is among the k largest of those:
+    from quarter to quarter a few numbers are sorted and not all.
+
+    Returns:
+        values_nk, row_nk and column_nk.
+    """
+    width = values_rs.shape[1]
+    member_4 = torch.arange(4, device=values_rs.device) * (width // 4)
+    column_nm = (column_nk.unsqueeze(2) + member_4).flatten(1)
+    index_nm = ((row_nk * width).unsqueeze(2) + column_nk.unsqueeze(2) + member_4).flatten(1)
+    values_nk, best_nk = torch.take(values_rs, index_nm).topk(count, dim=1, sorted=in_order)
+    return values_nk, row_nk.gather(1, best_nk >> 2), column_nm.gather(1, best_nk)
 
 
 def arrange_in_cells(keys_md: Tensor, cells: int, generator: torch.Generator,

@@ -14,10 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from implicit_relocalizer.network.heads import LOG_ERROR_MAX, LOG_ERROR_MIN, CloudHead
-from implicit_relocalizer.network.landmark_cells import GROUP, arrange_in_cells, search_cells
+from implicit_relocalizer.network.landmark_cells import (
+    GROUP,
+    arrange_in_cells,
+    cell_blocks,
+    search_cells,
+)
 
 CHUNK = 1024
-CANDIDATES = 16
+CANDIDATES = 8
 
 
 class LandmarkHead(CloudHead):
@@ -40,7 +45,7 @@ class LandmarkHead(CloudHead):
     points_m3: Tensor
     log_depth_m: Tensor
     centres_cd: Tensor
-    float_keys_md: Tensor
+    blocks_cds: Tensor
     key_scale: Tensor
     similarity_scale: Tensor
     outlier_similarity: Tensor
@@ -61,7 +66,7 @@ class LandmarkHead(CloudHead):
         self.register_buffer('keys_md', torch.zeros(count, key_size, dtype=torch.int8))
         self.register_buffer('key_scale', torch.tensor(1.0 / 127.0))
         self.register_buffer('centres_cd', torch.zeros(cells, key_size))
-        self.float_keys_md = torch.zeros(0, key_size)  # no buffer: `make_ready` fills it
+        self.blocks_cds = torch.zeros(0, key_size, 0)  # no buffer: `make_ready` fills it
         self.register_buffer('points_m3', torch.zeros(count, 3))
         self.register_buffer('log_depth_m', torch.zeros(count, dtype=torch.float16))
         self.register_buffer('similarity_scale', torch.tensor(20.0))
@@ -93,18 +98,21 @@ class LandmarkHead(CloudHead):
 
         On a CPU only the likeliest cells are searched, where there are any; otherwise all.
         """
-        if self.centres_cd.shape[0] > 1 and not queries_nd.is_cuda:
-            is_ready = self.float_keys_md.shape[0] > 0
-            keys_md = self.float_keys_md if is_ready else self.keys_md
-            products, rows = search_cells(queries_nd, keys_md, self.centres_cd, self.candidates)
-            return products * self.key_scale, rows
-        return self._search_all(queries_nd)
+        cells, landmarks = self.centres_cd.shape[0], self.keys_md.shape[0]
+        if cells == 1 or queries_nd.is_cuda:
+            return self._search_all(queries_nd)
+        is_ready = self.blocks_cds.shape[0] > 0
+        blocks = self.blocks_cds if is_ready else cell_blocks(self.keys_md, cells)
+        products, rows = search_cells(queries_nd, blocks, self.centres_cd, landmarks,
+                                      self.candidates)
+        return products * self.key_scale, rows
 
     @torch.jit.export
     def make_ready(self) -> None:
         """Spend memory, four times that of the keys, on not converting them for every image."""
         if self.centres_cd.shape[0] > 1 and not self.keys_md.is_cuda:
-            self.float_keys_md = self.keys_md.float()
+            blocks = cell_blocks(self.keys_md, self.centres_cd.shape[0])
+            self.blocks_cds = blocks.contiguous()
 
     def arrange(self, generator: torch.Generator) -> Tensor:
         """Put the landmarks cell by cell: (count,) which row each of them was in before."""
@@ -148,17 +156,38 @@ class LandmarkHead(CloudHead):
         outlier = self.outlier_similarity.expand(similarities_nk.shape[0], 1)
         logits = self.similarity_scale * torch.cat([similarities_nk, outlier], dim=1)
         share = torch.softmax(logits, dim=1)[:, :-1]
-        points = self.points_m3[landmarks_nk]
-        log_depth = self.log_depth_m[landmarks_nk].float()
-        by_axis = points.transpose(1, 2).contiguous()  # each axis by itself: six times as fast
-        offset = by_axis.unsqueeze(3) - by_axis.unsqueeze(2)
-        radius = (self.near_ratio * torch.exp(log_depth)).unsqueeze(2)
-        near = ((offset * offset).sum(1) < radius * radius).to(share.dtype)
-        mass, centre = torch.matmul(near, share.unsqueeze(-1)).squeeze(-1).max(dim=1)
+        landmarks_m = landmarks_nk.flatten()
+        points = self.points_m3.index_select(0, landmarks_m).view(-1, landmarks_nk.shape[1], 3)
+        log_depth = self.log_depth_m.index_select(0, landmarks_m).view_as(share).float()
+        near, extended = _near(points, self.near_ratio * torch.exp(log_depth))
+        share = share.double()
+        mass, centre = torch.bmm(near, share.unsqueeze(-1)).squeeze(-1).max(dim=1)
         kept = near.gather(1, centre.reshape(-1, 1, 1).expand(-1, 1, near.shape[2])).squeeze(1)
         weight = kept * share
         weight = weight / weight.sum(dim=1, keepdim=True).clamp(min=1e-12)
-        return ((weight.unsqueeze(-1) * points).sum(1), (weight * log_depth).sum(1), mass)
+        point = torch.bmm(weight.unsqueeze(1), extended)[:, 0, 2:]
+        return point.float(), (weight * log_depth).sum(1).float(), mass.float()
+
+
+def _near(points_nk3: Tensor, radius_nk: Tensor) -> Tuple[Tensor, Tensor]:
+    """(N, K, K): 1.0 where the second point lies within the first one's radius of it, or 0.0;
+    and (1, |p|^2, p) of each point p. Both in double precision, as a place may be large.
+
+    |a - b|^2 - r^2 as one product of (|a|^2 - r^2, 1, -2 a) and (1, |b|^2, b) takes half the time
+    of differences.
+    """
+    points = points_nk3.double()
+    x, y, z = points.unbind(2)
+    square_nk = (x * x).addcmul_(y, y).addcmul_(z, z)
+    extended = torch.cat([torch.ones_like(points[:, :, :1]), square_nk.unsqueeze(2), points],
+                         dim=2)
+    swap_55 = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0],
+                            [0.0, 0.0, -2.0, 0.0, 0.0], [0.0, 0.0, 0.0, -2.0, 0.0],
+                            [0.0, 0.0, 0.0, 0.0, -2.0]], dtype=torch.float64)
+    first = torch.matmul(extended, swap_55.to(points))
+    first[:, :, 0] -= (radius_nk * radius_nk).double()
+    near = torch.bmm(first, extended.transpose(1, 2)) < 0.0
+    return near.to(points.dtype), extended
 
 
 def padded_count(count: int) -> int:

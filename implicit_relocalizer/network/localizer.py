@@ -96,8 +96,9 @@ class Localizer(nn.Module):
         confidence, covariance, features, raw_covariance, inlier_fraction = self.assess(
             R, t, rows, squared, R_h33, t_h3, scores_h, points_14n, shares, points_world,
             points_camera, weights, pixels, K_b33)
-        scale = [image_hw3.shape[1] / self.input_width, image_hw3.shape[0] / self.input_height]
-        scale_2 = torch.tensor(scale, dtype=pixels.dtype, device=pixels.device)
+        x_n1, y_n1 = (pixels[0] + 0.5).split(1, dim=1)
+        given_n2 = torch.cat([x_n1 * (image_hw3.shape[1] / self.input_width),
+                              y_n1 * (image_hw3.shape[0] / self.input_height)], dim=1) - 0.5
         origin = self.origin_world_3
         return {
             'R_world_camera': R[0].double(),
@@ -109,7 +110,7 @@ class Localizer(nn.Module):
             'points_world': points_world[0].double() + origin,
             'points_camera': points_camera[0],
             'weights': weights[0],
-            'pixels': (pixels[0] + 0.5) * scale_2 - 0.5,
+            'pixels': given_n2,
             'reprojection_error_px': errors_of(squared[0]),
             'inlier_fraction': inlier_fraction,
         }
@@ -200,7 +201,7 @@ class Localizer(nn.Module):
         """
         agreement = scores_h[0]
         if self.alignment != 'kabsch':
-            depth_m = points_camera_1n3[0, :, 2].median()
+            depth_m = points_camera_1n3[0, :, 2].sum() / points_camera_1n3.shape[1]
             agreement = share_in_agreement(R_h33, t_h3, scores_h, R_133, t_13, depth_m)
         weights_n, squared_n = shares_1n[0], squared_1n[0]
         inlier_px = 5.0 * self.pixel_scale
@@ -214,7 +215,8 @@ class Localizer(nn.Module):
             raw_covariance[:3, :3], agreement,
             self.calibration.outside_m(t_13[0].double() + self.origin_world_3))
         confidence, covariance = self.calibration(features, share, raw_covariance)
-        return confidence, covariance, features, raw_covariance, is_inlier_n.mean()
+        inlier_fraction = is_inlier_n.sum() / is_inlier_n.shape[0]
+        return confidence, covariance, features, raw_covariance, inlier_fraction
 
 
 def error_weights(log_error_bn: Tensor) -> Tensor:

@@ -129,6 +129,8 @@ def make_ready(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     the batch normalisation behind them (resnet18: 147 -> 106 ms, on one core, of 240x360 pixels).
     Only `forward` and the methods in STEPS are left of it. The given module is still good for
     everything but to be written to a file.
+
+    Tables that the code makes of numbers alone are constants afterwards, on the module's device.
     """
     for part in module.modules():
         prepare: Callable[[], None] | None = getattr(part, 'make_ready', None)
@@ -137,7 +139,35 @@ def make_ready(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     for parameter in module.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-    return torch.jit.freeze(module, [name for name in STEPS if hasattr(module, name)])
+    devices = [tensor.device for tensor in (*module.buffers(), *module.parameters())]
+    ready = torch.jit.freeze(module, [name for name in STEPS if hasattr(module, name)])
+    for graph in _graphs(ready):
+        # Freezing optimizes after it propagates constants, which brings some more to light.
+        torch._C._jit_pass_constant_propagation(graph)
+    for device in devices[:1]:
+        move_constants(ready, device)
+    return ready
+
+
+def move_constants(frozen: torch.jit.ScriptModule, device: torch.device) -> None:
+    """Bring the constants of a frozen module that has not run yet to a device, in place.
+
+    Tables are made on the CPU, from where each would be copied to a GPU for every image, and each
+    copy waited for.
+    """
+    for graph in _graphs(frozen):
+        for node in graph.findAllNodes('prim::Constant'):
+            if not node.hasAttribute('value'):
+                continue
+            if node.kindOf('value') == 't':
+                node.t_('value', node.t('value').to(device))
+            elif str(node.output().type()) == 'List[Tensor]':
+                node.ival_('value', [tensor.to(device) for tensor in node.ival('value')])
+
+
+def _graphs(frozen: torch.jit.ScriptModule) -> list[Any]:
+    """`torch.Graph`, whose types lack most, of what can be called; each has all that it calls."""
+    return [getattr(frozen, name).graph for name in ('forward', *STEPS) if hasattr(frozen, name)]
 
 
 def read_metadata(path: Path) -> ModelMetadata:

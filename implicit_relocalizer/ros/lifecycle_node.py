@@ -96,7 +96,8 @@ class RelocalizerNode(LifecycleNode):
             raise ParameterError("parameter 'model' is not set; give the path of a model file: "
                                  '--ros-args -p model:=/path/to/model.pt')
         limit_threads(settings.num_threads)
-        runner = ModelRunner(settings.model, choose_device(settings.device))
+        runner = ModelRunner(settings.model, choose_device(settings.device),
+                             settings.cuda_graphs)
         self.get_logger().info(
             f"model {runner.path} of scene '{runner.metadata.scene}' on {runner.device}; "
             f'{describe_accuracy(runner.metadata)}')

@@ -68,7 +68,7 @@ class LandmarkConfig:
     most: int = 0
     key_size: int = 64
     partner_views: int = 12
-    points_asked: int = 300
+    points_asked: int = 400
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def _measure_on(device: torch.device, path: Path, images: BenchmarkImages, runti
     with untrained_regressors(baselines.values(), runner.metadata, input_size, runtime,
                               device) as regressors:
         subjects = [*_message_subjects(runner, images, runtime),
-                    *step_subjects(runner.steps, images, device),
+                    *step_subjects(runner, images, device),
                     _whole('total', runner, images),
                     *(_whole(name, regressors[encoder], images)
                       for name, encoder in baselines.items()),

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ from torch import nn
 from implicit_relocalizer.evaluation.metrics import Float64Array
 from implicit_relocalizer.evaluation.speed.images import Image, Size
 from implicit_relocalizer.network.model_file import ModelMetadata
+
+T = TypeVar('T')
 
 
 class Runner(Protocol):
@@ -30,6 +32,9 @@ class Runner(Protocol):
     @property
     def steps(self) -> nn.Module:
         """What answers, with `network.model_file.STEPS`."""
+
+    def recorded(self, call: Callable[[], T]) -> Callable[[], T]:
+        """The call of a step made as answers are: on CUDA a graph, elsewhere itself."""
 
     def locate(self, image_hw3: Image, K_33: Float64Array) -> Any:
         """An image in memory to a pose estimate in memory."""

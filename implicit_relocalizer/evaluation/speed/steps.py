@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from implicit_relocalizer.evaluation.speed.images import BenchmarkImages
 from implicit_relocalizer.evaluation.speed.rounds import Subject
+from implicit_relocalizer.evaluation.speed.runtime import Runner
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
 from implicit_relocalizer.network.localizer import Localizer
 from implicit_relocalizer.network.model_file import STEPS, ModelFileError
@@ -41,15 +44,15 @@ def _takes_others(module: nn.Module, name: str) -> bool:
 
 
 @torch.inference_mode()
-def step_subjects(module: nn.Module, images: BenchmarkImages,
-                  device: torch.device) -> list[Subject]:
+def step_subjects(runner: Runner, images: BenchmarkImages, device: torch.device) -> list[Subject]:
     """Upload and resize, encoder, head, the whole network, Kabsch and the steps after it.
 
     The inputs of each step are computed beforehand for every image, so that a step can be timed
-    without those before it.
+    without those before it. On CUDA each is recorded as the whole model is; beside them stands the
+    model called step by step.
     """
     scripted_kabsch = torch.jit.script(weighted_kabsch)
-    steps: Any = module  # methods of a scripted module have no types
+    steps: Any = runner.steps  # methods of a scripted module have no types
     K_33 = [torch.from_numpy(K).to(device, torch.float32) for K in images.K_n33]
     prepared: list[Tensor] = []
     K_133: list[Tensor] = []
@@ -74,15 +77,25 @@ def step_subjects(module: nn.Module, images: BenchmarkImages,
         points_world, points_camera, weights, _ = clouds[i]
         return scripted_kabsch(points_camera, points_world, weights)
 
+    def recorded(name: str, call: Callable[[int], object]) -> Subject:
+        calls = [runner.recorded(partial(call, i)) for i in range(len(images))]
+        return Subject(name, lambda i: calls[i]())
+
+    def prepare(i: int) -> tuple[Tensor, Tensor]:
+        return steps.prepare(
+            upload(i), torch.from_numpy(images.K_n33[i]).to(device, torch.float32))
+
+    on_gpu = [] if device.type == 'cpu' else [
+        Subject('unrecorded', lambda i: steps(upload(i), K_33[i])['covariance'].cpu())]
     return [
-        Subject('prepare', lambda i: steps.prepare(
-            upload(i), torch.from_numpy(images.K_n33[i]).to(device, torch.float32))),
-        Subject('encoder', lambda i: steps.encode(prepared[i])),
-        Subject('head', lambda i: steps.interpret(features[i])),
-        Subject('forward', lambda i: steps.predict(prepared[i], K_133[i])),
-        Subject('kabsch', kabsch),
-        Subject('hypotheses', lambda i: steps.hypothesize(*clouds[i], K_133[i])),
-        Subject('refinement', lambda i: steps.refine(*hypotheses[i], *clouds[i], K_133[i])),
-        Subject('assessment', lambda i: steps.assess(
+        Subject('prepare', prepare),
+        recorded('encoder', lambda i: steps.encode(prepared[i])),
+        recorded('head', lambda i: steps.interpret(features[i])),
+        recorded('forward', lambda i: steps.predict(prepared[i], K_133[i])),
+        Subject('kabsch', kabsch),  # its SVD waits for a GPU
+        recorded('hypotheses', lambda i: steps.hypothesize(*clouds[i], K_133[i])),
+        recorded('refinement', lambda i: steps.refine(*hypotheses[i], *clouds[i], K_133[i])),
+        recorded('assessment', lambda i: steps.assess(
             *fits[i], *hypotheses[i], *clouds[i], K_133[i])),
+        *on_gpu,
     ]

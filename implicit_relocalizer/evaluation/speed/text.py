@@ -18,7 +18,8 @@ STAGE_LABELS = {
     'forward': 'network: encoder, head, clouds', 'kabsch': 'one weighted Kabsch, all points',
     'hypotheses': 'hypotheses', 'refinement': 'refinement',
     'align': 'alignment: hypotheses and refinement', 'assessment': 'covariance and confidence',
-    'total': 'image in memory to pose', 'messages': 'pose to messages',
+    'total': 'image in memory to pose',
+    'unrecorded': 'the same without a CUDA graph', 'messages': 'pose to messages',
     'baseline': 'pose regression, same encoder', f'baseline_{MOBILENET}':
     'pose regression, MobileNetV3-large', 'sift_map': 'SIFT map, PnP-RANSAC'}
 RATIO_LABELS = {
