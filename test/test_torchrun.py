@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes train one model: the same gradients as one, and one set of files."""
 
+import importlib
 import json
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,20 +57,32 @@ def gradients_of_a_step(team: Team, monkey: pytest.MonkeyPatch) -> list[torch.Te
     return [parameter.grad.clone() for parameter in head.parameters()]
 
 
+def gloo_threads() -> int:
+    """How many threads of this process carry the team's messages."""
+    names = [path.read_text().strip() for path in Path('/proc/self/task').glob('*/comm')]
+    return names.count('pt_gloo_runloop')
+
+
 def in_a_team(rank: int, port: int, folder: str) -> None:
     """What each of two processes does."""
     os.environ.update(RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank),
                       MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
+    for name in [name for name in sys.modules if name.startswith('torch.distributed.nn')]:
+        del sys.modules[name]  # as in a new process
     with join_team('cpu') as team, pytest.MonkeyPatch.context() as monkey:
         assert (team.rank, team.size, team.is_first) == (rank, 2, rank == 0)
+        importlib.import_module('torch.distributed.nn')  # as DistributedDataParallel does
         gradients = gradients_of_a_step(team, monkey)
         assert team.sum([1.0, rank]) == [2.0, 1.0]
         assert team.gather(f'r{rank}') == ['r0', 'r1']
         assert team.from_first(lambda: {'from': rank}) == {'from': 0}
         with pytest.raises(OSError if rank == 0 else TeamError, match='no room'):
             team.from_first(fail)
+        assert gloo_threads() > 0
         torch.save(gradients, Path(folder) / f'{rank}.pt')
+    # One that dropped the last message while the interpreter ends would abort the process.
+    assert gloo_threads() == 0
 
 
 def fail() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -130,6 +131,10 @@ def join_team(device: str) -> Iterator[Team]:
             f'{torch.cuda.device_count()}')
     if cuda:
         torch.cuda.set_device(local_rank)
+    # Its functions have the group as default that is there when they are imported, which
+    # DistributedDataParallel does. One kept so outlives join_team, and a thread of it that drops
+    # a tensor while the interpreter ends aborts the process.
+    importlib.import_module('torch.distributed.nn')
     # small numbers and objects travel between the CPUs in any case
     dist.init_process_group('cpu:gloo,cuda:nccl' if cuda else 'gloo', timeout=TIMEOUT)
     try:
