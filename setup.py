@@ -30,7 +30,8 @@ setup(
         ('share/ament_index/resource_index/packages', [f'resource/{NAME}']),
         (f'share/{NAME}', ['package.xml']),
         (f'share/{NAME}/launch', files('launch', '*.launch.py')),
-        (f'share/{NAME}/config', files('config', '*.yaml') + files('config', '*.rviz')),
+        (f'share/{NAME}/config', files('config', '*.yaml') + files('config', '*.rviz')
+         + files('config', '*.xml')),
         (f'share/{NAME}/config/experiments', files('config/experiments', '*.yaml')),
         (f'share/{NAME}/config/train', files('config/train', '*.yaml')),
     ],
