@@ -64,9 +64,15 @@ class DirectInference:
     def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
                with_points: bool) -> PoseEstimate:
         """See `Inference`."""
-        outputs = self._model(torch.from_numpy(image_hw3), torch.from_numpy(K_33).float())
-        return unpack(*(None if packed is None else packed.numpy()
-                        for packed in pack(outputs, with_points)))
+        outputs = self._model(torch.from_numpy(image_hw3),
+                              torch.from_numpy(K_33.astype(np.float32)))
+        numbers = [outputs[name].numpy() for name in _NUMBERS]
+        points = None
+        if with_points and _POINTS[0] in outputs:
+            points = WeightedPoints(*(np.ascontiguousarray(outputs[name].numpy(), np.float32)
+                                      for name in _POINTS))
+        R_33, t_3, covariance_66 = (np.asarray(array, np.float64) for array in numbers[:3])
+        return PoseEstimate(R_33, t_3, covariance_66, float(numbers[3]), float(numbers[4]), points)
 
     def is_settled(self, image_size: tuple[int, int]) -> bool:
         """Always."""
