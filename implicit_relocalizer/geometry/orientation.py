@@ -39,7 +39,7 @@ def orientation_at_position(points_world_bn3: Tensor, pixels_bn2: Tensor, K_b33:
         iterations: Of the reweighting.
 
     Returns:
-        (R_world_camera_b33, score_b), the score in [0, 1): the weighted share of soft inliers.
+        (R_world_camera_b33, score_b), the score in [0, 1]: the weighted share of soft inliers.
     """
     directions_camera = torch.nn.functional.normalize(unproject(pixels_bn2, K_b33), dim=-1)
     directions_world = torch.nn.functional.normalize(

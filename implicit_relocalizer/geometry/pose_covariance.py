@@ -9,6 +9,7 @@ from implicit_relocalizer.geometry.linearisation import (
     homogeneous_points,
     linearise,
     motion_basis,
+    observed_pixels,
     turn_to_camera,
     turn_to_world,
     weighted_gram,
@@ -47,7 +48,7 @@ def pose_covariance(R_world_camera_33: Tensor, t_world_camera_3: Tensor, points_
     points_14n = homogeneous_points((points_world_n3 - t_world_camera_3).unsqueeze(0).double())
     rows_172n, squared_111n = linearise(
         turn_to_camera(R_133, torch.zeros_like(R_133[:, 0])), points_14n, motion_basis(K_133),
-        pixels_n2.t().unsqueeze(0).double(), min_depth_m)
+        observed_pixels(pixels_n2.t().unsqueeze(0).double()), min_depth_m)
     weights_n = weights_n.masked_fill(~(weights_n < 1e15), 0.0).clamp(min=0.0)
     return covariance_of_rows(rows_172n, squared_111n.view(-1), weights_n, R_133, delta_px)
 
@@ -80,5 +81,7 @@ def covariance_of_rows(rows_172n: Tensor, squared_n: Tensor, weights_n: Tensor,
     # A twentieth of the covariance of equal residuals: directions that no point tells about have
     # no residuals either, and would seem to be known.
     covariance_66 = torch.addcmul(0.05 * inverse_66, correction, torch.mm(half_6n, half_6n.t()))
+    # Nobody needs more than a kilometre, beside which rounding would take the floor away.
+    covariance_66 = covariance_66 * (1e6 / torch.trace(covariance_66)).clamp(max=1.0)
     # From the camera's axes, where a motion in its own axes is linear, to the world's.
     return turn_to_world(covariance_66.unsqueeze(0), R_133)[0] + floor_66

@@ -18,9 +18,15 @@ def matmul(a: Tensor, b: Tensor) -> Tensor:
     if not torch.jit.is_scripting():
         with torch.autocast(a.device.type, enabled=False):
             return a @ b
-    if a.dim() == 3 and b.dim() == 3 and a.shape[0] == b.shape[0]:
-        return torch.bmm(a, b)  # by itself, not after the five calls that lead matmul to it
     return a @ b
+
+
+def bmm(a_bmk: Tensor, b_bkn: Tensor) -> Tensor:
+    """`matmul` of as many matrices as there are others, without the calls that find that out."""
+    if not torch.jit.is_scripting():
+        with torch.autocast(a_bmk.device.type, enabled=False):
+            return torch.bmm(a_bmk, b_bkn)
+    return torch.bmm(a_bmk, b_bkn)
 
 
 def add_product(c_bmn: Tensor, a_bmk: Tensor, b_bkn: Tensor, scale: float) -> Tensor:
@@ -29,6 +35,14 @@ def add_product(c_bmn: Tensor, a_bmk: Tensor, b_bkn: Tensor, scale: float) -> Te
         with torch.autocast(a_bmk.device.type, enabled=False):
             return torch.baddbmm(c_bmn, a_bmk, b_bkn, alpha=scale)
     return torch.baddbmm(c_bmn, a_bmk, b_bkn, alpha=scale)
+
+
+def addmm(c_n: Tensor, a_mk: Tensor, b_kn: Tensor) -> Tensor:
+    """c + a @ b, in one operation and in the precision of all three; see `matmul`."""
+    if not torch.jit.is_scripting():
+        with torch.autocast(a_mk.device.type, enabled=False):
+            return torch.addmm(c_n, a_mk, b_kn)
+    return torch.addmm(c_n, a_mk, b_kn)
 
 
 def depthwise(images_bchw: Tensor, kernels_c1hw: Tensor, padding: List[int]) -> Tensor:

@@ -11,9 +11,9 @@ from implicit_relocalizer.geometry.camera import resize_intrinsics, unproject
 from implicit_relocalizer.geometry.hypotheses import (
     draw_indices,
     point_shares,
-    projection_errors,
     share_in_agreement,
     share_of_inliers,
+    squared_projection_errors,
     three_point_hypotheses,
 )
 from implicit_relocalizer.geometry.kabsch import weighted_kabsch
@@ -61,8 +61,8 @@ class Localizer(nn.Module):
         self.nominal_focal_px = float(nominal_focal_px)
         self.alignment = alignment
         self.refined_count = refined_count
-        self.iterations = 5
-        self.scored_points = 150
+        self.iterations = 4
+        self.scored_points = 100
         # thresholds are for an image 360 px wide
         self.pixel_scale = self.input_width / 360.0
         self.calibration = Calibration()
@@ -159,10 +159,10 @@ class Localizer(nn.Module):
         shares_1n = shares_1n.to(weights_1n.dtype)
         R, t, degenerate = three_point_hypotheses(points_camera_1n3, points_world_1n3, indices)
         # Few points tell a good hypothesis from a bad one: time is better spent on more of them.
-        step = max(shares_1n.shape[1] // self.scored_points, 1)
-        errors = projection_errors(R, t, points_14n[..., ::step].contiguous(),
-                                   pixels_1n2.transpose(1, 2)[..., ::step], K_133)
-        scores = share_of_inliers(errors, shares_1n[..., ::step], 10.0 * self.pixel_scale)
+        step = (shares_1n.shape[1] - 1) // self.scored_points + 1
+        squared = squared_projection_errors(R, t, points_14n[..., ::step].contiguous(),
+                                            pixels_1n2.transpose(1, 2)[..., ::step], K_133)
+        scores = share_of_inliers(squared, shares_1n[..., ::step], 10.0 * self.pixel_scale)
         return R[0], t[0], scores.masked_fill(degenerate, -1.0)[0], points_14n, shares_1n
 
     def refine(self, R_h33: Tensor, t_h3: Tensor, scores_h: Tensor, points_14n: Tensor,
@@ -179,9 +179,8 @@ class Localizer(nn.Module):
             count, iterations = 1, 0
         chosen = scores_h.topk(count)[1]
         R_k, t_k, rows_k, squared_k, cost_k = refine_and_linearise(
-            R_h33.index_select(0, chosen), t_h3.index_select(0, chosen),
-            points_14n.expand(count, -1, -1), pixels_1n2.transpose(1, 2).expand(count, -1, -1),
-            K_133.expand(count, -1, -1), shares_1n.expand(count, -1), iterations,
+            R_h33.index_select(0, chosen), t_h3.index_select(0, chosen), points_14n,
+            pixels_1n2.transpose(1, 2), K_133, shares_1n, iterations,
             3.0 * self.pixel_scale, 20.0 * self.pixel_scale)
         if count > 1:
             # A tensor of one number: asking for it would wait for a GPU.
