@@ -60,10 +60,16 @@ class DirectInference:
     def __init__(self, model: Model) -> None:
         self._model = model
 
-    @torch.inference_mode()
     def locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
                with_points: bool) -> PoseEstimate:
-        """See `Inference`."""
+        """See `Inference`. Whoever asks often enters inference mode once, which takes time."""
+        if torch.is_inference_mode_enabled():
+            return self._locate(image_hw3, K_33, with_points)
+        with torch.inference_mode():
+            return self._locate(image_hw3, K_33, with_points)
+
+    def _locate(self, image_hw3: NDArray[np.uint8], K_33: NDArray[np.float64],
+                with_points: bool) -> PoseEstimate:
         outputs = self._model(torch.from_numpy(image_hw3),
                               torch.from_numpy(K_33.astype(np.float32)))
         numbers = [outputs[name].numpy() for name in _NUMBERS]

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import torch
 from rclpy.exceptions import InvalidHandle
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
@@ -65,6 +66,7 @@ class InferenceThread:
         self._results.clear()
         self._node.destroy_guard_condition(self._wake)
 
+    @torch.inference_mode()  # once, not for each image
     def _run(self) -> None:
         started_s = 0.0
         while True:
