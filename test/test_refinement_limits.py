@@ -164,3 +164,17 @@ def test_a_pose_that_is_far_off_stays_rigid(degrees):
                                          start_delta_px=200.0)
         torch.testing.assert_close(R @ R.transpose(1, 2), torch.eye(3)[None], rtol=0.0, atol=1e-5)
         assert torch.det(R[0]) > 0.99 and t.isfinite().all() and errors_px.isfinite().all()
+
+
+def test_few_points_that_have_nothing_to_do_with_the_image_leave_a_rotation():
+    """Steps of almost half a turn and more do not shrink the rotation, they make it grow."""
+    generator = torch.Generator().manual_seed(0)
+    world = 3.0 * torch.rand(600, 8, 3, generator=generator) + torch.tensor([-1.5, -1.5, -0.5])
+    pixels = torch.rand(600, 8, 2, generator=generator) * torch.tensor([320.0, 240.0])
+    K = torch.tensor([[280.0, 0.0, 160.0], [0.0, 280.0, 118.0], [0.0, 0.0, 1.0]])
+    eyes = torch.eye(3).expand(600, 3, 3)
+    R, t, _, errors_px = refine_pose(eyes, torch.zeros(600, 3), world, pixels,
+                                     K.expand(600, 3, 3), torch.ones(600, 8), 4, 3.0, 20.0)
+    assert t.isfinite().all() and errors_px.isfinite().all()
+    assert ((R - eyes).abs().amax((1, 2)) > 0.01).double().mean() > 0.1  # many do move
+    torch.testing.assert_close(R @ R.transpose(1, 2), eyes, atol=1e-4, rtol=0.0)

@@ -131,12 +131,12 @@ def refine_and_linearise(R_world_camera_b33: Tensor, t_world_camera_b3: Tensor,
     cost_b111 = _cost(squared_b11n, weights_b11n, last_delta2)
     R_b33 = T_b44[:, :3, :3].transpose(1, 2)
     # The steps shrink R a little; one Newton step mends it. Turns of more than 40 degrees at once
-    # shrink it by more than that can mend.
+    # shrink it by more than that can mend, and those of more than 160 make it grow.
     square_b33 = bmm(T_b44[:, :3, :3], R_b33)
     size2_b111 = (square_b33 * square_b33).sum([1, 2]).view(-1, 1, 1, 1)
     highest_cost_b111 = torch.add(start_cost_b111, start_cost_b111, alpha=1e-4)
     taken_b111 = ((cost_b111 <= highest_cost_b111) & is_enough_b111
-                  & (size2_b111 > 3.0 - 4e-3 * 3.0 ** 0.5))
+                  & ((size2_b111 - 3.0).abs() < 4e-3 * 3.0 ** 0.5))
     taken_b11 = taken_b111.squeeze(1)
     rows_b72n = torch.where(taken_b111, rows_b72n, start_rows_b72n)
     squared_b11n = torch.where(taken_b111, squared_b11n, start_squared_b11n)
