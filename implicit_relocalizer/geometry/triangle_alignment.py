@@ -41,7 +41,7 @@ def align_triangles(source_h33: Tensor, target_h33: Tensor) -> Tuple[Tensor, Ten
 
 def align_triangle_pairs(points_63h: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     """`align_triangles` of x y z and the partners' x y z, of three points: (R_33h, t_3h, ...)."""
-    third, rounding, much, turn_441, eye_331 = _constants(points_63h)
+    third, rounding, wide_factor, turn_441, eye_331 = _constants(points_63h)
     # Beyond 1e6 products are too large for float32.
     points_233h = points_63h.clamp(-1e6, 1e6).view(2, 3, 3, -1)  # of either: x y z, of each point
     mean_231h = points_233h.sum(2, keepdim=True) * third
@@ -56,7 +56,7 @@ def align_triangle_pairs(points_63h: Tensor) -> Tuple[Tensor, Tensor, Tensor]:
     # nearly in line, and beside what rounding of the coordinates alone could have produced.
     rounding_231h = mean_231h * rounding
     size2_2h = torch.addcmul(points_233h * points_233h, rounding_231h, rounding_231h).sum([1, 2])
-    is_wide_2h = squared_231h[:, 2, 0] * much > size2_2h * size2_2h
+    is_wide_2h = squared_231h[:, 2, 0] * wide_factor > size2_2h * size2_2h
 
     # What is no number is so to the end, where it is replaced.
     axes_233h = axes_233h * squared_231h.rsqrt_()
