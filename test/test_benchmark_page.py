@@ -100,7 +100,8 @@ def test_over_dds_the_ratio_is_that_of_the_load_that_stands_for_all(result):
     measured = result['devices']['cuda']
     assert 'over DDS: not measured (not asked for)' in describe_benchmark(result)
     loads = {'10': {'node': latency(55.0), 'empty_node': latency(3.0),
-                    'process': latency(40.0), 'dds_over_process': 1.3},
+                    'process': latency(40.0), 'dds_over_process': 1.3,
+                    'dds_over_process_spread': {'p5': 1.2, 'p95': 1.45}},
              'flat_out': {'node': latency(50.0), 'empty_node': latency(2.0)}}
     add_dds(measured, {'loads': loads}, '10')
     assert (measured['dds_ms'], measured['empty_node_ms']) == (55.0, 3.0)
@@ -110,3 +111,7 @@ def test_over_dds_the_ratio_is_that_of_the_load_that_stands_for_all(result):
     lines = describe_benchmark(result).splitlines()
     assert next(line for line in lines if line.startswith('10 Hz')).split() == [
         '10', 'Hz', '55.00', '54.00', '60.00', '3.00', '40.00', '1.30', '0', '19', 'of', '20']
+    add_dds(measured, {'loads': loads}, '10')
+    ratio = next(line for line in describe_benchmark(result).splitlines()
+                 if line.startswith('dds_over_process'))
+    assert ratio.split()[-5:] == ['1.300', '1.200', '1.450', '-', '-']

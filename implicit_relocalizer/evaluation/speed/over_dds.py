@@ -15,7 +15,8 @@ def add_dds(measured: dict[str, Any], dds: Mapping[str, Any], load: str) -> None
         measured: Of one device, as of `measuring.summarize_samples`; is changed.
         dds: `loads` by name, each with `node` and `empty_node`, whose `latency_ms` has a
             `median`; where the same model was also called in the camera's process in turns with
-            them, `dds_over_process` of the load is the ratio, as all three met the same machine.
+            them, `dds_over_process` of the load is the ratio, as all three met the same machine,
+            and `dds_over_process_spread` how far its rounds are apart.
         load: The one whose times and ratio stand for all.
     """
     figures = dds['loads'][load]
@@ -27,3 +28,6 @@ def add_dds(measured: dict[str, Any], dds: Mapping[str, Any], load: str) -> None
     measured.update(dds_ms=dds_ms, empty_node_ms=empty_node_ms, dds_load=load, dds=dict(dds),
                     dds_absent_because=None)
     measured['ratios']['dds_over_process'] = ratio
+    spread = figures.get('dds_over_process_spread')
+    if spread is not None:
+        measured['ratio_spread']['dds_over_process'] = spread

@@ -45,7 +45,7 @@ _ANSWER_ALL: dict[str, object] = {
 def measure_dds(model: Path, device: str, images: Sequence[NDArray[np.uint8]],
                 K_33: NDArray[np.float64], rates_hz: Sequence[float] = (10.0, 30.0, 60.0),
                 seconds_per_rate: float = 10.0, threads: int = 1, flat_out: bool = True,
-                saturated: bool = True, rounds: int = 2, transport: str = 'raw',
+                saturated: bool = True, turn_s: float = 1.0, transport: str = 'raw',
                 encoding: str = 'rgb8', parameters: Mapping[str, object] | None = None,
                 tf_rate_hz: float = 0.0, patience_s: float = 120.0) -> dict[str, Any]:
     """Measure from the publication of an image to the reception of its pose, between processes.
@@ -64,7 +64,8 @@ def measure_dds(model: Path, device: str, images: Sequence[NDArray[np.uint8]],
         threads: The node's parameter `num_threads`.
         flat_out: Also a load whose next image is published when the last one is answered.
         saturated: After it, also one of twice as many images as were answered then.
-        rounds: Turns in each load.
+        turn_s: Length of a turn, of which each load has as many as fit. Short ones let all three
+            meet every mood of a machine whose speed changes from second to second.
         transport: 'raw' or 'compressed' (JPEG).
         encoding: Of raw images, rgb8 or bgr8.
         parameters: Of the node, beyond those by which every image is answered.
@@ -73,13 +74,13 @@ def measure_dds(model: Path, device: str, images: Sequence[NDArray[np.uint8]],
 
     Returns:
         `loads`: of each load (its rate as text, 'flat_out', 'saturated') `node`, `empty_node` and
-        `process` as of `summary.summarize_target`, and `dds_over_process`: what the node's median
-        is above the empty node's, over that of the model alone. `memory_mb` of the nodes at the
-        end, and how it was measured.
+        `process` as of `summary.summarize_target`, and the ratio as of
+        `summary.summarize`. `memory_mb` of the nodes at the end, and how it was measured.
 
     Raises:
         BenchmarkError: no ROS here, or a node did not start or answer; with the end of its log.
     """
+    rounds = max(1, round(seconds_per_rate / turn_s))
     plan = Plan(
         (*(f'{rate_hz:g}' for rate_hz in rates_hz), *([FLAT_OUT] if flat_out else []),
          *([SATURATED] if flat_out and saturated else [])),
@@ -98,7 +99,7 @@ def measure_dds(model: Path, device: str, images: Sequence[NDArray[np.uint8]],
                       for load in plan.loads},
             'memory_mb': memory_mb, 'image_size': [width, height], 'transport': transport,
             'encoding': encoding, 'device': device, 'threads': threads,
-            'seconds_per_rate': seconds_per_rate, 'tf_rate_hz': tf_rate_hz,
+            'seconds_per_rate': seconds_per_rate, 'rounds': rounds, 'tf_rate_hz': tf_rate_hz,
             'parameters': dict(parameters or {})}
 
 

@@ -13,14 +13,28 @@ from implicit_relocalizer.ros.benchmark.plan import EMPTY_NODE, NODE, PROCESS, S
 
 
 def summarize(slices: Sequence[Slice]) -> dict[str, Any]:
-    """One load: each target's figures, and their ratios where all three were measured."""
+    """One load: each target's figures, and their ratio where all three were measured.
+
+    Args:
+        slices: Of one load, each target's in the order in which they were measured.
+
+    Returns:
+        Of each target what `summarize_target` says. `dds_over_process`: what the node's median is
+        above the empty node's, over that of the model alone, within each round of turns; the
+        median of the rounds in which all three answered, `dds_over_process_spread` their p5, p95.
+    """
     summary: dict[str, Any] = {
         target: summarize_target([one for one in slices if one.target == target])
         for target in dict.fromkeys(one.target for one in slices)}
-    medians = {target: figures['latency_ms']['median'] for target, figures in summary.items()}
-    if all(medians.get(target) is not None for target in (NODE, EMPTY_NODE, PROCESS)):
-        summary['dds_over_process'] = round(
-            (medians[NODE] - medians[EMPTY_NODE]) / medians[PROCESS], 4)
+    turns = ([_median_ms(one) for one in slices if one.target == target]
+             for target in (NODE, EMPTY_NODE, PROCESS))
+    ratios = [(node_ms - empty_ms) / process_ms
+              for node_ms, empty_ms, process_ms in zip(*turns, strict=False)
+              if node_ms is not None and empty_ms is not None and process_ms is not None]
+    if ratios:
+        of_rounds = spread(ratios)
+        summary['dds_over_process'] = of_rounds['median']
+        summary['dds_over_process_spread'] = {key: of_rounds[key] for key in ('p5', 'p95')}
     return summary
 
 
@@ -35,9 +49,7 @@ def summarize_target(slices: Sequence[Slice]) -> dict[str, Any]:
         `unheard`, replaced in the middleware's queue or lost on the way; `inference_ms`, the
         median of what it said the model took; `last_refusal`.
     """
-    latencies_ms = [1e-6 * (received - sent) for one in slices
-                    for sent, received in zip(one.sent_ns, one.received_ns, strict=True)
-                    if received is not None]
+    latencies_ms = [ms for one in slices for ms in _latencies_ms(one)]
     sent = sum(len(one.sent_ns) for one in slices)
     duration_s = sum(one.duration_s for one in slices)
     figures: dict[str, Any] = {
@@ -77,6 +89,16 @@ def spread(values: Iterable[float]) -> dict[str, float | None]:
     p5, median, p95 = np.percentile(listed, [5, 50, 95]).tolist()
     return {'median': round(median, 4), 'p5': round(p5, 4), 'p95': round(p95, 4),
             'max': round(max(listed), 4)}
+
+
+def _latencies_ms(one: Slice) -> list[float]:
+    return [1e-6 * (received - sent)
+            for sent, received in zip(one.sent_ns, one.received_ns, strict=True)
+            if received is not None]
+
+
+def _median_ms(one: Slice) -> float | None:
+    return _median(_latencies_ms(one))
 
 
 def _median(values: Iterable[float]) -> float | None:
